@@ -1,0 +1,260 @@
+//! The one thread pool of the process, under ggml's graphs (through openmp.zig) and our own kernels.
+//!
+//! A region is a function that every thread of a team runs once. One region runs at a time: callers
+//! queue in order of arrival, because two spinning teams on the same cores slow each other down many
+//! times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
+//! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
+//! idle pool costs nothing and a busy machine keeps running.
+const std = @import("std");
+const builtin = @import("builtin");
+const futex = @import("futex.zig");
+const library = @import("../library.zig");
+const Word = futex.Word;
+const cache_line = std.atomic.cache_line;
+
+/// Threads of the largest team, the caller included.
+pub const team_max = 256;
+/// How long a thread spins before it sleeps. Shorter lets threads fall asleep between the nodes of
+/// a graph (a wake costs tens of microseconds); longer burns cores that others need.
+const spin_ns = 100_000;
+/// Looks at the clock once in so many spins: no count of pauses is the same time on two CPUs.
+const spins_per_clock_read = 64;
+/// Every thread of a starting team starts so many others before its own work.
+const fan_out = 4;
+
+/// What a region runs: once on each thread of its team.
+pub const Body = *const fn (context: *const anyopaque) void;
+
+/// Raised by tests, to run teams larger than the machine.
+pub var cpu_count_override: ?u32 = null;
+
+const Member = struct {
+    /// Threads of the team, 0 outside a region.
+    size: u32 = 0,
+    index: u32 = 0,
+};
+threadlocal var member: Member = .{};
+
+/// Where a team meets: the last to arrive opens the next phase.
+const Barrier = struct {
+    arrived: Word align(cache_line) = .init(0),
+    phase: Word align(cache_line) = .init(0),
+    sleepers: Word = .init(0),
+
+    /// True if this was the last of `size` threads, which has then let the others go.
+    fn arrive(self: *Barrier, size: u32) bool {
+        if (self.arrived.fetchAdd(1, .acq_rel) + 1 != size) return false;
+        self.arrived.store(0, .monotonic);
+        change(&self.phase, &self.sleepers);
+        return true;
+    }
+
+    fn wait(self: *Barrier, phase: u32) void {
+        waitWhile(&self.phase, phase, &self.sleepers);
+    }
+};
+
+const Worker = struct {
+    /// Counts the regions that this worker was asked to join.
+    rounds: Word align(cache_line) = .init(0),
+    sleepers: Word = .init(0),
+    thread: std.Thread = undefined,
+};
+
+const Team = struct {
+    barrier: Barrier = .{},
+    /// Threads of the running region.
+    size: u32 align(cache_line) = 1,
+    body: Body = undefined,
+    context: *const anyopaque = undefined,
+    stop: bool = false,
+    /// Workers that exist. Written under the gate, read by anybody.
+    n_workers: Word = .init(0),
+    /// Worker i is thread i of the team; 0 is the caller and unused.
+    workers: [team_max]Worker = @splat(.{}),
+};
+var team: Team = .{};
+
+/// Lets callers in one after another, in order of arrival.
+const Gate = struct {
+    next: Word align(cache_line) = .init(0),
+    serving: Word align(cache_line) = .init(0),
+
+    fn enter(self: *Gate) void {
+        const ticket = self.next.fetchAdd(1, .monotonic);
+        while (true) {
+            const serving = self.serving.load(.acquire);
+            if (serving == ticket) return;
+            futex.wait(&self.serving, serving);
+        }
+    }
+
+    fn tryEnter(self: *Gate) bool {
+        const serving = self.serving.load(.acquire);
+        return self.next.cmpxchgStrong(serving, serving +% 1, .acquire, .monotonic) == null;
+    }
+
+    fn leave(self: *Gate) void {
+        const next_served = self.serving.fetchAdd(1, .seq_cst) +% 1;
+        if (self.next.load(.seq_cst) != next_served) futex.wakeAll(&self.serving);
+    }
+};
+var gate: Gate = .{};
+
+/// Runs `body(context)` on up to `n_threads` threads, the caller being thread 0, and returns when
+/// all have returned. The team is never larger than the processors that the process may use, and
+/// smaller where threads cannot be started. Inside a region it runs on the caller alone.
+pub fn run(n_threads: u32, body: Body, context: *const anyopaque) void {
+    const want = @min(n_threads, team_max, cpuCount());
+    if (want <= 1 or member.size != 0) return runAlone(body, context);
+    gate.enter();
+    defer gate.leave();
+    grow(want - 1);
+    const size = @min(want, team.n_workers.load(.monotonic) + 1);
+    if (size == 1) return runAlone(body, context);
+    team.size = size;
+    team.body = body;
+    team.context = context;
+    startFrom(0);
+    member = .{ .size = size, .index = 0 };
+    body(context);
+    member = .{};
+    const phase = team.barrier.phase.load(.monotonic);
+    if (!team.barrier.arrive(size)) team.barrier.wait(phase);
+}
+
+fn runAlone(body: Body, context: *const anyopaque) void {
+    const outer = member;
+    member = .{ .size = 1, .index = 0 };
+    defer member = outer;
+    body(context);
+}
+
+/// Waits until every thread of the region has called it as often.
+pub fn barrier() void {
+    const size = member.size;
+    if (size <= 1) return;
+    const phase = team.barrier.phase.load(.monotonic);
+    if (!team.barrier.arrive(size)) team.barrier.wait(phase);
+}
+
+/// Number of the calling thread in its region; 0 outside.
+pub fn threadIndex() u32 {
+    return member.index;
+}
+
+/// Threads of the calling thread's region; 1 outside.
+pub fn teamSize() u32 {
+    return @max(1, member.size);
+}
+
+/// Worker threads that exist now.
+pub fn workerCount() u32 {
+    return team.n_workers.load(.monotonic);
+}
+
+/// Ends all workers and returns 0, or returns 1 and does nothing while a region runs or is waited
+/// for. The next region starts workers again.
+pub fn shutdown() u32 {
+    if (!gate.tryEnter()) return 1;
+    defer gate.leave();
+    const n_workers = team.n_workers.load(.monotonic);
+    team.stop = true;
+    for (team.workers[1 .. n_workers + 1]) |*worker| start(worker);
+    for (team.workers[1 .. n_workers + 1]) |*worker| worker.thread.join();
+    team.stop = false;
+    team.n_workers.store(0, .monotonic);
+    return 0;
+}
+
+/// Processors that the calling thread may run on; at least 1.
+pub fn cpuCount() u32 {
+    if (cpu_count_override) |count| return count;
+    const count = std.Thread.getCpuCount() catch 1;
+    return @intCast(std.math.clamp(count, 1, std.math.maxInt(i32)));
+}
+
+/// Starts threads until there are `n_workers`, or as many as the system gives.
+fn grow(n_workers: u32) void {
+    var have = team.n_workers.load(.monotonic);
+    if (have >= n_workers) return;
+    library.retain();
+    // Signals of the host program are not for our workers; a new thread inherits the mask.
+    var all: std.c.sigset_t = undefined;
+    var before: std.c.sigset_t = undefined;
+    _ = sigfillset(&all);
+    _ = pthread_sigmask(std.c.SIG.SETMASK, &all, &before);
+    defer _ = pthread_sigmask(std.c.SIG.SETMASK, &before, null);
+    while (have < n_workers) {
+        const worker = &team.workers[have + 1];
+        worker.rounds.store(0, .monotonic);
+        const options: std.Thread.SpawnConfig = .{ .stack_size = 8 << 20 };
+        worker.thread = std.Thread.spawn(options, work, .{ worker, have + 1 }) catch return;
+        have += 1;
+        team.n_workers.store(have, .monotonic);
+    }
+}
+extern "c" fn sigfillset(set: *std.c.sigset_t) c_int;
+extern "c" fn pthread_sigmask(how: c_int, set: *const std.c.sigset_t, old: ?*std.c.sigset_t) c_int;
+
+fn work(worker: *Worker, index: u32) void {
+    var rounds: u32 = 0;
+    while (true) {
+        waitWhile(&worker.rounds, rounds, &worker.sleepers);
+        rounds +%= 1;
+        if (team.stop) return;
+        startFrom(index);
+        const size = team.size;
+        member = .{ .size = size, .index = index };
+        team.body(team.context);
+        // The caller waits for the region to end; a worker goes on to wait for the next one.
+        _ = team.barrier.arrive(size);
+    }
+}
+
+/// Starts the workers that `index` is responsible for: a tree, so that a large team starts fast.
+fn startFrom(index: u32) void {
+    const first = index * fan_out + 1;
+    if (first >= team.size) return;
+    for (team.workers[first..@min(first + fan_out, team.size)]) |*worker| start(worker);
+}
+
+fn start(worker: *Worker) void {
+    change(&worker.rounds, &worker.sleepers);
+}
+
+/// Adds 1 to `word` and wakes whoever sleeps on it.
+fn change(word: *Word, sleepers: *const Word) void {
+    _ = word.fetchAdd(1, .seq_cst);
+    if (sleepers.load(.seq_cst) != 0) futex.wakeAll(word);
+}
+
+/// Returns once `word` no longer holds `value`: spins, then sleeps.
+fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
+    var deadline: u64 = 0;
+    var spins: u32 = 0;
+    while (word.load(.acquire) == value) {
+        std.atomic.spinLoopHint();
+        spins += 1;
+        if (spins % spins_per_clock_read != 0) continue;
+        const now = nowNs();
+        if (deadline == 0) {
+            deadline = now + spin_ns;
+        } else if (now >= deadline) {
+            return sleepWhile(word, value, sleepers);
+        }
+    }
+}
+
+fn sleepWhile(word: *const Word, value: u32, sleepers: *Word) void {
+    // Either we see the change or its maker sees us: both sides write, then read, in total order.
+    _ = sleepers.fetchAdd(1, .seq_cst);
+    while (word.load(.seq_cst) == value) futex.wait(word, value);
+    _ = sleepers.fetchSub(1, .monotonic);
+}
+
+fn nowNs() u64 {
+    var time: std.c.timespec = undefined;
+    _ = std.c.clock_gettime(.MONOTONIC, &time);
+    return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
+}

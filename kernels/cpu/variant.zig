@@ -1,0 +1,124 @@
+//! Which of the compiled CPU variants runs. One library holds our kernels for several levels of
+//! x86-64; the best that this processor and its system allow is chosen once. Elsewhere there is one.
+const std = @import("std");
+const builtin = @import("builtin");
+const ggml = @import("../ggml.zig");
+const logits = @import("logits.zig");
+const Kernels = @import("variant_root.zig").Kernels;
+
+/// Variants in order, worst first. build/variants.zig compiles one object for each of x86-64's.
+const Level = if (builtin.cpu.arch == .x86_64)
+    enum { x86_64_v2, x86_64_v3, x86_64_v4 }
+else
+    enum { baseline };
+
+const names = std.enums.values(Level);
+
+const table: [names.len]*const Kernels = blk: {
+    var kernels: [names.len]*const Kernels = undefined;
+    for (names, &kernels) |name, *k| k.* = if (builtin.cpu.arch == .x86_64)
+        @extern(*const Kernels, .{ .name = "sluice_" ++ @tagName(name), .visibility = .hidden })
+    else
+        &@import("variant_root.zig").kernels;
+    break :blk kernels;
+};
+
+const undecided = 0xff;
+var chosen: std.atomic.Value(u8) = .init(undecided);
+
+/// The loops over logits for this processor.
+pub fn functions() *const logits.Functions {
+    return &table[@intFromEnum(level())].logits;
+}
+
+/// The same of every variant that this processor can run, for tests that compare them.
+pub fn runnable() []const *const Kernels {
+    return table[0 .. @as(usize, @intFromEnum(level())) + 1];
+}
+
+/// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16". Two
+/// libraries of one version compute the same bits if they give the same text.
+pub fn describe(buffer: []u8) []const u8 {
+    var writer: std.Io.Writer = .fixed(buffer);
+    writer.print("{t}", .{level()}) catch {};
+    for (features) |feature| {
+        if (feature.has() != 0) writer.print("+{s}", .{feature.name}) catch {};
+    }
+    return writer.buffered();
+}
+
+const Feature = struct { name: []const u8, has: *const fn () callconv(.c) c_int };
+const features = switch (builtin.cpu.arch) {
+    .x86_64 => [_]Feature{
+        .{ .name = "avx2", .has = &ggml.ggml_cpu_has_avx2 },
+        .{ .name = "avx_vnni", .has = &ggml.ggml_cpu_has_avx_vnni },
+        .{ .name = "avx512", .has = &ggml.ggml_cpu_has_avx512 },
+        .{ .name = "avx512_vnni", .has = &ggml.ggml_cpu_has_avx512_vnni },
+        .{ .name = "avx512_bf16", .has = &ggml.ggml_cpu_has_avx512_bf16 },
+        .{ .name = "amx_int8", .has = &ggml.ggml_cpu_has_amx_int8 },
+    },
+    .aarch64 => [_]Feature{
+        .{ .name = "dotprod", .has = &ggml.ggml_cpu_has_dotprod },
+        .{ .name = "fp16", .has = &ggml.ggml_cpu_has_fp16_va },
+        .{ .name = "i8mm", .has = &ggml.ggml_cpu_has_matmul_int8 },
+        .{ .name = "sve", .has = &ggml.ggml_cpu_has_sve },
+    },
+    else => @compileError("variant.zig knows x86_64 and aarch64 only"),
+};
+
+fn level() Level {
+    const known = chosen.load(.monotonic);
+    if (known != undecided) return @enumFromInt(known);
+    const found = detect();
+    chosen.store(@intFromEnum(found), .monotonic);
+    return found;
+}
+
+fn detect() Level {
+    if (builtin.cpu.arch != .x86_64) return .baseline;
+    if (cpuid(0, 0).eax < 7) return .x86_64_v2;
+    const leaf1 = cpuid(1, 0);
+    const leaf7 = cpuid(7, 0);
+    const extended = cpuid(0x80000001, 0);
+    // The system must save the registers too: ymm is 6, zmm another 0xe0.
+    const saved = if (has(leaf1.ecx, 27)) xgetbv() else 0;
+    // Bits that level 3 adds: fma, movbe, avx, f16c; bmi1, avx2, bmi2; lzcnt.
+    const v3 = saved & 0x06 == 0x06 and has(leaf1.ecx, 12) and has(leaf1.ecx, 22) and
+        has(leaf1.ecx, 28) and has(leaf1.ecx, 29) and has(leaf7.ebx, 3) and
+        has(leaf7.ebx, 5) and has(leaf7.ebx, 8) and has(extended.ecx, 5);
+    if (!v3) return .x86_64_v2;
+    // Level 4 adds avx512 f, dq, cd, bw, vl.
+    const v4 = saved & 0xe6 == 0xe6 and has(leaf7.ebx, 16) and has(leaf7.ebx, 17) and
+        has(leaf7.ebx, 28) and has(leaf7.ebx, 30) and has(leaf7.ebx, 31);
+    return if (v4) .x86_64_v4 else .x86_64_v3;
+}
+
+fn has(register: u32, bit: u5) bool {
+    return register >> bit & 1 == 1;
+}
+
+const Cpuid = struct { eax: u32, ebx: u32, ecx: u32, edx: u32 };
+
+fn cpuid(leaf: u32, subleaf: u32) Cpuid {
+    var eax: u32 = undefined;
+    var ebx: u32 = undefined;
+    var ecx: u32 = undefined;
+    var edx: u32 = undefined;
+    asm volatile ("cpuid"
+        : [eax] "={eax}" (eax),
+          [ebx] "={ebx}" (ebx),
+          [ecx] "={ecx}" (ecx),
+          [edx] "={edx}" (edx),
+        : [leaf] "{eax}" (leaf),
+          [subleaf] "{ecx}" (subleaf),
+    );
+    return .{ .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx };
+}
+
+/// Register states that the system saves.
+fn xgetbv() u32 {
+    return asm volatile ("xgetbv"
+        : [states] "={eax}" (-> u32),
+        : [register] "{ecx}" (@as(u32, 0)),
+        : .{ .edx = true });
+}

@@ -1,0 +1,22 @@
+//! What one CPU variant exports: a table of its kernels. Compiled once for each level of x86-64 by
+//! build/variants.zig, which names the table; elsewhere a plain part of the library.
+const std = @import("std");
+const builtin = @import("builtin");
+const logits = @import("logits.zig");
+
+/// Nothing here can fail at run time, and a variant must not bring the machinery that would say so.
+pub const panic = std.debug.no_panic;
+
+pub const Kernels = extern struct {
+    logits: logits.Functions,
+};
+
+pub const kernels: Kernels = .{ .logits = logits.vector };
+
+comptime {
+    const is_root = @import("root") == @This();
+    if (is_root) {
+        const name = "sluice_" ++ @import("options").name;
+        @export(&kernels, .{ .name = name, .visibility = .hidden });
+    }
+}

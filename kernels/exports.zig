@@ -1,0 +1,221 @@
+//! Every exported function of sluice.h: converts, checks, forwards. No logic.
+const std = @import("std");
+const ggml = @import("ggml.zig");
+const library = @import("library.zig");
+const failure = @import("failure.zig");
+const log = @import("log.zig");
+const tensor = @import("tensor.zig");
+const compute = @import("compute.zig");
+const row = @import("row.zig");
+const Mapping = @import("mapping.zig").Mapping;
+const pool = @import("cpu/pool.zig");
+const sampler = @import("cpu/sampler.zig");
+const variant = @import("cpu/variant.zig");
+const number = @import("number.zig");
+
+/// One sentence and the end: the machinery that prints a stack trace would be half of the library.
+pub const panic = std.debug.FullPanic(struct {
+    fn panic(message: []const u8, _: ?usize) noreturn {
+        log.lastWords(message);
+        std.c.abort();
+    }
+}.panic);
+
+comptime {
+    _ = @import("cpu/openmp.zig");
+}
+
+const ok: i32 = 0;
+const aborted: i32 = 1;
+const failed: i32 = -1;
+
+export fn sluice_abi_version() i32 {
+    library.open();
+    return 1;
+}
+
+export fn sluice_last_error(buf: ?[*]u8, len: i32) i32 {
+    return copyOut(failure.get(), buf, len);
+}
+
+export fn sluice_cpu_variant(buf: ?[*]u8, len: i32) i32 {
+    var text: [256]u8 = undefined;
+    return copyOut(variant.describe(&text), buf, len);
+}
+
+export fn sluice_cpu_count() i32 {
+    return @intCast(pool.cpuCount());
+}
+
+export fn sluice_log_level(level: i32) void {
+    log.setLevel(level);
+}
+
+export fn sluice_context_new(mem_size: f64) ?*ggml.Context {
+    const size = number.toSize("the size of a context", mem_size) catch return null;
+    const context = ggml.ggml_init(.{ .mem_size = size, .mem_buffer = null, .no_alloc = true });
+    if (context == null) failure.set("Cannot make a context of {d} bytes: out of memory", .{size}) catch {};
+    return context;
+}
+
+export fn sluice_mapping_open(path: ?[*:0]const u8, size: f64) ?*Mapping {
+    return Mapping.open(given("path", path) catch return null, size) catch null;
+}
+
+export fn sluice_mapping_populate(mapping: ?*Mapping, offset: f64, size: f64) i32 {
+    const m = given("mapping", mapping) catch return failed;
+    return status(m.populate(offset, size));
+}
+
+export fn sluice_mapping_discard(mapping: ?*Mapping, offset: f64, size: f64) i32 {
+    const m = given("mapping", mapping) catch return failed;
+    return status(m.discard(offset, size));
+}
+
+export fn sluice_mapping_close(mapping: ?*Mapping) i32 {
+    const m = given("mapping", mapping) catch return failed;
+    return status(m.close());
+}
+
+export fn sluice_mapping_buffer(mapping: ?*Mapping, offset: f64, size: f64) ?*ggml.Buffer {
+    const m = given("mapping", mapping) catch return null;
+    return m.buffer(offset, size) catch null;
+}
+
+export fn sluice_mapping_read(
+    mapping: ?*Mapping,
+    ranges: ?[*]const f64,
+    n_ranges: i32,
+    destination: ?*ggml.Tensor,
+) i32 {
+    const m = given("mapping", mapping) catch return failed;
+    const t = given("tensor", destination) catch return failed;
+    const n_pairs = count("n_ranges", n_ranges) catch return failed;
+    const pairs = list(f64, "ranges", ranges, 2 * n_pairs) catch return failed;
+    return status(m.read(pairs, t));
+}
+
+export fn sluice_tensor_place(buffer: ?*ggml.Buffer, placed: ?*ggml.Tensor, offset: f64) i32 {
+    const b = given("buffer", buffer) catch return failed;
+    const t = given("tensor", placed) catch return failed;
+    return status(tensor.place(b, t, offset));
+}
+
+export fn sluice_extra_buffer_type(index: i32) ?*ggml.BufferType {
+    return tensor.extraBufferType(count("index", index) catch return null);
+}
+
+export fn sluice_buffer_type_accepts(type_: ?*ggml.BufferType, weight: ?*ggml.Tensor) i32 {
+    const b = given("type", type_) catch return failed;
+    const w = given("weight", weight) catch return failed;
+    return @intFromBool(tensor.accepts(b, w) catch return failed);
+}
+
+export fn sluice_graph_compute(
+    backend: ?*ggml.Backend,
+    graph: ?*ggml.Graph,
+    cancelled: ?[*]const i32,
+    members: ?[*]const i32,
+    n_members: i32,
+) i32 {
+    const b = given("backend", backend) catch return failed;
+    const g = given("graph", graph) catch return failed;
+    const n = count("n_members", n_members) catch return failed;
+    const m = list(i32, "members", members, n) catch return failed;
+    _ = list(i32, "cancelled", cancelled, n) catch return failed;
+    const finished = compute.compute(b, g, .{ .cancelled = cancelled, .members = m }) catch
+        return failed;
+    return if (finished) ok else aborted;
+}
+
+export fn sluice_sample(
+    logits: ?*ggml.Tensor,
+    row_index: i32,
+    params: ?[*]const f64,
+    history: ?[*]const i32,
+    n_history: i32,
+) i32 {
+    const values = row.of(logits, row_index) catch return failed;
+    const p = row.params(params) catch return failed;
+    const n = count("n_history", n_history) catch return failed;
+    const h = list(i32, "history", history, n) catch return failed;
+    return @intCast(sampler.sample(variant.functions(), values, p, h) catch return failed);
+}
+
+export fn sluice_sample_candidates(
+    logits: ?[*]const f32,
+    n_vocab: i32,
+    params: ?[*]const f64,
+    history: ?[*]const i32,
+    n_history: i32,
+    ids: ?[*]i32,
+    probabilities: ?[*]f32,
+    max: i32,
+) i32 {
+    const n_values = count("n_vocab", n_vocab) catch return failed;
+    const values = list(f32, "logits", logits, n_values) catch return failed;
+    const p = row.params(params) catch return failed;
+    const n = count("n_history", n_history) catch return failed;
+    const h = list(i32, "history", history, n) catch return failed;
+    const room = count("max", max) catch return failed;
+    const out_ids = list(i32, "ids", ids, room) catch return failed;
+    const out = list(f32, "probabilities", probabilities, room) catch return failed;
+    const left = sampler.candidates(
+        variant.functions(),
+        values,
+        p,
+        h,
+        @constCast(out_ids),
+        @constCast(out),
+    ) catch return failed;
+    return @intCast(left);
+}
+
+export fn sluice_argmax(logits: ?*ggml.Tensor, row_index: i32) i32 {
+    const values = row.of(logits, row_index) catch return failed;
+    return row.argmax(values) catch failed;
+}
+
+export fn sluice_pool_threads() i32 {
+    return @intCast(pool.workerCount());
+}
+
+export fn sluice_pool_shutdown() i32 {
+    return @intCast(pool.shutdown());
+}
+
+fn status(result: failure.Error!void) i32 {
+    result catch return failed;
+    return ok;
+}
+
+/// An argument that must not be null.
+fn given(comptime name: []const u8, value: anytype) failure.Error!std.meta.Child(@TypeOf(value)) {
+    return value orelse failure.set("Cannot use " ++ name ++ ": it is null", .{});
+}
+
+fn count(comptime name: []const u8, value: i32) failure.Error!usize {
+    if (value < 0) {
+        return failure.set("Cannot use {d} as " ++ name ++ ": expected 0 or more", .{value});
+    }
+    return @intCast(value);
+}
+
+/// `n` items that the caller owns. Null is fine for none.
+fn list(
+    comptime T: type,
+    comptime name: []const u8,
+    items: ?[*]const T,
+    n: usize,
+) failure.Error![]const T {
+    if (n == 0) return &.{};
+    return (try given(name, items))[0..n];
+}
+
+/// As much of `text` as fits; returns its whole length.
+fn copyOut(text: []const u8, buf: ?[*]u8, len: i32) i32 {
+    const room: usize = @intCast(@max(0, len));
+    const n = @min(room, text.len);
+    if (buf) |bytes| @memcpy(bytes[0..n], text[0..n]);
+    return @intCast(text.len);
+}

@@ -1,0 +1,60 @@
+/**
+ * Run language models inside Bun and Deno programs and stream their tokens as a Web-standard Response.
+ *
+ * @example Mount it
+ * ```ts ignore
+ * import { createHandler, load } from "@sluice/llm";
+ *
+ * export default { fetch: createHandler(await load("smollm2")) };
+ * ```
+ *
+ * @example Embed it
+ * ```ts ignore
+ * import { load } from "@sluice/llm";
+ *
+ * await using model = await load("smollm2");
+ * for await (const event of model.generate("The sky is")) {
+ *   if (event.type === "token") console.log(event.text);
+ * }
+ * ```
+ *
+ * @module
+ */
+export { load, type LoadOptions, Model } from "./src/load.ts";
+export { createHandler, type Handler, type HandlerOptions } from "./src/server/handler.ts";
+export type { Fetch } from "./src/server/fetch.ts";
+export type {
+  ChatMessage,
+  GenerateRequest,
+  Generator,
+  ModelInfo,
+  SamplingOptions,
+} from "./src/engine/generator.ts";
+export type { EngineLimits } from "./src/engine/engine.ts";
+export type { OnProgress } from "./src/engine/host.ts";
+export type { CoreInfo } from "./src/engine/protocol.ts";
+export type {
+  Channel,
+  CompleteEvent,
+  ErrorEvent,
+  FinishReason,
+  GenerationStats,
+  StartEvent,
+  StreamEvent,
+  TokenEvent,
+  UsageEvent,
+} from "./src/stream/event.ts";
+export {
+  ContextFullError,
+  DisposedError,
+  EngineError,
+  type FieldError,
+  GgufError,
+  LibraryError,
+  ModelError,
+  OverloadedError,
+  RequestError,
+  SetupError,
+  ShapeError,
+  SluiceError,
+} from "./src/errors.ts";

@@ -1,0 +1,237 @@
+/**
+ * The command line: serve a model, or generate one answer.
+ *
+ * @module
+ */
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { SluiceError } from "./errors.ts";
+import { load, type LoadOptions, type Model } from "./load.ts";
+import { createHandler } from "./server/handler.ts";
+import type { RunningServer, ServeOptions } from "./server/adapters/server.ts";
+
+const USAGE = `sluice: run a language model and stream its tokens
+
+  serve                     an HTTP server (default)
+  generate "PROMPT"         one answer on standard output
+
+  --model REF               smollm2 or the path of a GGUF file (smollm2)
+  --threads N               threads that compute (processors of this machine)
+  --ctx-size N              tokens that one sequence can hold (the model's own)
+  --parallel N              sequences that run at once (4)
+
+serve:
+  --port N                  port, 0 is any free one (8080)
+  --host ADDRESS            address to listen on (127.0.0.1)
+  --no-auth                 allow an address that other machines reach, without any key
+  --max-tokens N            most tokens of one answer (no cap)
+  --keep-alive SECONDS      pause after which a silent stream gets a comment, 0 is never (5)
+
+generate:
+  --raw                     the prompt as it is, without the chat template
+  --max-tokens N            most tokens of the answer (512)
+  --temperature T, --top-k K, --top-p P, --min-p P, --repeat-penalty R, --seed N
+  --stop TEXT               ends the answer; may be given several times
+`;
+
+const OPTIONS = {
+  help: { type: "boolean", short: "h" },
+  model: { type: "string", short: "m", default: "smollm2" },
+  threads: { type: "string", short: "t" },
+  "ctx-size": { type: "string", short: "c" },
+  parallel: { type: "string" },
+  port: { type: "string", default: "8080" },
+  host: { type: "string", default: "127.0.0.1" },
+  "no-auth": { type: "boolean" },
+  "max-tokens": { type: "string" },
+  "keep-alive": { type: "string", default: "5" },
+  raw: { type: "boolean" },
+  temperature: { type: "string" },
+  "top-k": { type: "string" },
+  "top-p": { type: "string" },
+  "min-p": { type: "string" },
+  "repeat-penalty": { type: "string" },
+  seed: { type: "string" },
+  stop: { type: "string", multiple: true },
+} as const;
+
+type Values = ReturnType<typeof parse>["values"];
+
+/** Milliseconds that running streams get to end after SIGINT or SIGTERM. */
+const STOP_GRACE_MS = 2000;
+
+function parse(args: string[]) {
+  return parseArgs({ args, options: OPTIONS, allowPositionals: true });
+}
+
+/** Runs a command; returns the exit code. */
+export async function main(args: string[]): Promise<number> {
+  try {
+    const { values, positionals: [command = "serve", ...rest] } = parse(args);
+    if (values.help) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    switch (command) {
+      case "serve":
+        return await serve(values);
+      case "generate":
+        return await generate(values, rest.join(" "));
+    }
+    throw new UsageError(`Cannot run "${command}": expected serve or generate, see --help`);
+  } catch (error) {
+    if (!isExpected(error)) throw error;
+    process.stderr.write(`sluice: ${error.message}\n`);
+    return 1;
+  }
+}
+
+class UsageError extends SluiceError {
+  constructor(message: string) {
+    super(message, "usage", 400);
+  }
+}
+
+function isExpected(error: unknown): error is Error {
+  if (error instanceof SluiceError) return true;
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" && (code.startsWith("ERR_PARSE_ARGS") || code === "EADDRINUSE");
+}
+
+async function serve(values: Values): Promise<number> {
+  const host = values.host;
+  if (!isLoopback(host) && !values["no-auth"]) {
+    throw new UsageError(
+      `Cannot listen on "${host}": other machines reach it and no key protects it, use --host 127.0.0.1 behind a proxy, or --no-auth to allow it`,
+    );
+  }
+  const port = integer(values, "port", 0)!;
+  const started = performance.now();
+  const loading = loadWithProgress(values);
+  const maxTokens = integer(values, "max-tokens", 1);
+  const handler = createHandler(loading, {
+    hosts: isLoopback(host) ? [] : "*",
+    keepAliveMs: number(values, "keep-alive", 0)! * 1000,
+    ...(maxTokens !== undefined && { maxTokens }),
+  });
+  const server = (await adapter())({ handler, hostname: host, port });
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
+  try {
+    const model = await loading;
+    const seconds = ((performance.now() - started) / 1000).toFixed(2);
+    process.stdout.write(`${describe(model)}, loaded in ${seconds} s\n`);
+    process.stdout.write(`Listening on ${server.url}\n`);
+    await stopped;
+    process.stdout.write("Stopping\n");
+    await server.stop(STOP_GRACE_MS);
+    await model[Symbol.asyncDispose]();
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return 0;
+}
+
+async function generate(values: Values, prompt: string): Promise<number> {
+  if (prompt === "") throw new UsageError('Cannot generate: the prompt is missing: generate "..."');
+  await using model = await loadWithProgress(values);
+  const seed = integer(values, "seed", 0);
+  const abort = new AbortController();
+  process.once("SIGINT", () => abort.abort());
+  const events = model.generate({
+    ...(values.raw ? { prompt } : { messages: [{ role: "user", content: prompt }] }),
+    maxTokens: integer(values, "max-tokens", 1) ?? 512,
+    stop: values.stop ?? [],
+    sampling: {
+      ...some("temperature", number(values, "temperature", 0)),
+      ...some("topK", integer(values, "top-k", 0)),
+      ...some("topP", number(values, "top-p", 0)),
+      ...some("minP", number(values, "min-p", 0)),
+      ...some("repeatPenalty", number(values, "repeat-penalty", 0)),
+      ...some("seed", seed),
+    },
+  }, abort.signal);
+  let code = 0;
+  for await (const event of events) {
+    if (event.type === "token") process.stdout.write(event.text);
+    if (event.type === "error") {
+      process.stderr.write(`\nsluice: ${event.message}\n`);
+      code = 1;
+    }
+    if (event.type === "complete") {
+      const { generatedTokens, decodeMs, prefillMs, promptTokens } = event.stats;
+      const speed = decodeMs > 0 ? ((generatedTokens - 1) / decodeMs * 1000).toFixed(1) : "-";
+      process.stdout.write("\n");
+      process.stderr.write(
+        `${event.finishReason}: ${promptTokens} + ${generatedTokens} tokens, first after ${
+          prefillMs.toFixed(0)
+        } ms, then ${speed} per second\n`,
+      );
+    }
+  }
+  return code;
+}
+
+/** Starts the adapter of this runtime. */
+async function adapter(): Promise<(options: ServeOptions) => RunningServer> {
+  const { serve } = "Deno" in globalThis
+    ? await import("./server/adapters/deno.ts")
+    : await import("./server/adapters/bun.ts");
+  return serve;
+}
+
+function loadWithProgress(values: Values): Promise<Model> {
+  const threads = integer(values, "threads", 1);
+  const ctxSize = integer(values, "ctx-size", 1);
+  const parallel = integer(values, "parallel", 1);
+  const options: LoadOptions = {
+    ...some("threads", threads),
+    ...some("ctxSize", ctxSize),
+    ...some("parallel", parallel),
+  };
+  if (process.stderr.isTTY) {
+    options.onProgress = (loadedBytes, totalBytes) => {
+      const percent = Math.floor(loadedBytes / totalBytes * 100);
+      const end = loadedBytes === totalBytes ? "\r\x1b[K" : "";
+      process.stderr.write(`\rLoading ${values.model} ${percent} %${end}`);
+    };
+  }
+  return load(values.model, options);
+}
+
+function describe(model: Model): string {
+  const { id, n_ctx } = model.model;
+  const { n_threads, n_streams, cpuVariant } = model.core;
+  return `${id}: ${n_streams} x ${n_ctx} tokens, ${n_threads} threads (${cpuVariant})`;
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : { [key]: value } as { [P in K]: V };
+}
+
+type NumberOption = Exclude<keyof typeof OPTIONS, "help" | "no-auth" | "raw" | "stop">;
+
+function number(values: Values, name: NumberOption, min: number): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value) && value >= min) return value;
+  throw new UsageError(`Cannot use --${name} ${text}: expected a number from ${min} up`);
+}
+
+function integer(values: Values, name: NumberOption, min: number): number | undefined {
+  const value = number(values, name, min);
+  if (value === undefined || Number.isInteger(value)) return value;
+  throw new UsageError(`Cannot use --${name} ${values[name]}: expected an integer from ${min} up`);
+}
+
+if (import.meta.main) {
+  // Disposing the model frees its thread; what else keeps the loop alive must not keep the process.
+  process.exit(await main(process.argv.slice(2)));
+}

@@ -1,0 +1,154 @@
+/**
+ * Core: a loaded model with its weights, cache and plans; runs one tick at a time.
+ *
+ * Owns all native memory. Knows no messages: `worker.ts` puts it behind a port.
+ *
+ * @module
+ */
+import { KvCache } from "../cache/kv_cache.ts";
+import type { CoreInfo, CoreOptions, SubmitMessage, TickMessage } from "../engine/protocol.ts";
+import { ModelError } from "../errors.ts";
+import { Backend, Plan } from "../ggml/backend.ts";
+import { Library } from "../ggml/library.ts";
+import { type LoadProgress, Weights } from "../ggml/weights.ts";
+import { readGguf } from "../gguf/reader.ts";
+import { cpuRewrites } from "../graph/lower.ts";
+import { type BatchShape, PlanCache, planGraph } from "../graph/plan.ts";
+import type { WeightLookup } from "../graph/record.ts";
+import { architecture } from "../models/mod.ts";
+import { Scheduler } from "./scheduler.ts";
+import { Stepper } from "./step.ts";
+import { expectTensors, weightLookup } from "./tensors.ts";
+
+/** Most plans that are kept; each has its own allocation. */
+const PLANS_MAX = 16;
+
+/** A loaded model that runs batches. */
+export class Core implements Disposable {
+  readonly info: CoreInfo;
+  readonly #scheduler: Scheduler;
+  readonly #stepper: Stepper;
+  readonly #cancelled: Int32Array;
+  readonly #plans: PlanCache<Plan>;
+  readonly #resources: DisposableStack;
+
+  private constructor(
+    info: CoreInfo,
+    library: Library,
+    cache: KvCache,
+    plans: PlanCache<Plan>,
+    cancelled: Int32Array,
+    resources: DisposableStack,
+  ) {
+    this.info = info;
+    this.#scheduler = new Scheduler({ n_streams: info.n_streams, n_ctx: info.n_ctx });
+    this.#stepper = new Stepper(library, cache, plans, cancelled);
+    this.#cancelled = cancelled;
+    this.#plans = plans;
+    this.#resources = resources;
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @param cancelled a flag for each stream, see `Cancellation`
+   * @throws {GgufError | ModelError | LibraryError}
+   */
+  static async load(
+    options: CoreOptions,
+    cancelled: Int32Array,
+    onProgress?: LoadProgress,
+  ): Promise<Core> {
+    using resources = new DisposableStack();
+    const gguf = readGguf(options.path);
+    const arch = architecture(gguf.metadata.str("general.architecture"));
+    const hp = arch.hparams(gguf.metadata, gguf.metadata.strings("tokenizer.ggml.tokens").length);
+    expectTensors(gguf, arch.tensors(hp));
+    const n_ctx = options.n_ctx || hp.n_ctx_train;
+    if (n_ctx > hp.n_ctx_train) {
+      throw new ModelError(
+        `Cannot load the model with a context of ${n_ctx} tokens: it was trained for ${hp.n_ctx_train}, lower --ctx-size`,
+      );
+    }
+
+    const library = resources.use(await Library.open());
+    const backend = resources.use(new Backend(library, options.n_threads));
+    const lookup: WeightLookup = weightLookup(gguf);
+    const rewrites = options.fused ? cpuRewrites : [];
+    const lowered = (shape: BatchShape) =>
+      planGraph((g, inputs) => arch.graph(g, hp, inputs), shape, lookup, rewrites);
+    const weights = resources.use(
+      Weights.load(library, gguf, lowered(ONE_TOKEN), {
+        repack: options.repack,
+        ...(onProgress && { onProgress }),
+      }),
+    );
+    const { n_streams, cacheType, flashAttention } = options;
+    const cache = resources.use(
+      new KvCache(library, {
+        n_layer: hp.n_layer,
+        n_embd_kv: hp.n_embd_head * hp.n_head_kv,
+        n_ctx,
+        n_streams,
+        type: cacheType,
+      }),
+    );
+    const plans = resources.use(
+      new PlanCache(
+        (shape) => new Plan(backend, lowered(shape), shape, { weights, cache, flashAttention }),
+        PLANS_MAX,
+      ),
+    );
+    const info: CoreInfo = {
+      n_ctx,
+      n_streams,
+      n_threads: options.n_threads,
+      cpuVariant: library.cpuVariant(),
+      copiedBytes: weights.copiedBytes,
+      cacheBytes: cache.bytes,
+    };
+    return new Core(info, library, cache, plans, cancelled, resources.move());
+  }
+
+  /** Takes a new sequence. */
+  submit(message: SubmitMessage): void {
+    this.#scheduler.submit(message);
+  }
+
+  /** Lets a sequence sample up to `upTo` tokens in all. */
+  credit(id: number, upTo: number): void {
+    this.#scheduler.credit(id, upTo);
+  }
+
+  /** Drops a sequence. */
+  cancel(id: number): void {
+    this.#scheduler.cancel(id);
+  }
+
+  /** Plans that are kept now. */
+  get plans(): number {
+    return this.#plans.size;
+  }
+
+  /** Runs one tick; undefined when nothing can run. */
+  tick(): TickMessage | undefined {
+    const admitted = this.#scheduler.admit();
+    // A flag that was set for an earlier sequence of the stream means nothing to the new one.
+    for (const { stream } of admitted) Atomics.store(this.#cancelled, stream, 0);
+    const batch = this.#scheduler.next();
+    if (!batch) return undefined;
+    const result = this.#stepper.run(batch);
+    return {
+      type: "tick",
+      admitted: admitted.map(({ id, stream }) => [id, stream]),
+      sampled: result ? this.#scheduler.commit(batch, result.tokens, result.times) : [],
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources.dispose();
+  }
+}
+
+/** Every plan reads the same weights; this one is recorded to learn which. */
+const ONE_TOKEN: BatchShape = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };

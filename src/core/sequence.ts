@@ -1,0 +1,59 @@
+/**
+ * Sequence: the state of one request on the native side.
+ *
+ * waiting -> prefill -> decode -> gone; a decoding sequence without credit is paused and keeps its cache.
+ *
+ * @module
+ */
+import type { SubmitMessage } from "../engine/protocol.ts";
+
+/** One running or waiting request. */
+export class Sequence {
+  readonly id: number;
+  readonly n_prompt: number;
+  readonly maxTokens: number;
+  readonly endIds: ReadonlySet<number>;
+  /** Parameters of the draw, in the order of `sluice_sample`; slot 6 is the position. */
+  readonly sampling: Float64Array;
+  readonly repeatLastN: number;
+  /** Prompt, then what was sampled. */
+  readonly tokens: number[];
+  /** Cache stream that holds the sequence, -1 while it waits. */
+  stream = -1;
+  /** Tokens whose keys and values are in the cache. */
+  n_past = 0;
+  /** May sample up to this many tokens in all. */
+  credit: number;
+
+  constructor(submit: SubmitMessage) {
+    this.id = submit.id;
+    this.tokens = Array.from(submit.tokens);
+    this.n_prompt = this.tokens.length;
+    this.maxTokens = submit.maxTokens;
+    this.endIds = new Set(submit.endIds);
+    this.sampling = submit.sampling;
+    this.repeatLastN = submit.repeatLastN;
+    this.credit = submit.credit;
+  }
+
+  /** Tokens sampled so far. */
+  get n_sampled(): number {
+    return this.tokens.length - this.n_prompt;
+  }
+
+  /** The prompt is not wholly in the cache yet. */
+  get prefilling(): boolean {
+    return this.n_past < this.n_prompt;
+  }
+
+  /** It decodes, and its reader wants more. */
+  get runnable(): boolean {
+    return !this.prefilling && this.n_sampled < this.credit;
+  }
+
+  /** The ids that the repetition penalty looks at. */
+  history(): Int32Array {
+    const n = this.repeatLastN < 0 ? this.tokens.length : this.repeatLastN;
+    return Int32Array.from(n === 0 ? [] : this.tokens.slice(-n));
+  }
+}

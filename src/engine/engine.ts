@@ -1,0 +1,265 @@
+/**
+ * Engine: the main side of a loaded model. Requests become token ids, ids of the core become StreamEvents.
+ *
+ * Templates, tokenizing and text stay here; the core gets ids and options only. Demand drives decoding: the core may
+ * sample at most `lookahead` tokens past the one that the reader took last.
+ *
+ * @module
+ */
+import type { ChatTemplate } from "../chat/template.ts";
+import {
+  ContextFullError,
+  DisposedError,
+  OverloadedError,
+  RequestError,
+  type SluiceError,
+} from "../errors.ts";
+import type { FinishReason, StreamEvent, TokenEvent } from "../stream/event.ts";
+import { Detokenizer } from "../text/detokenizer.ts";
+import { StopMatcher } from "../text/stop.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { Answer } from "./answer.ts";
+import type { GenerateRequest, Generator, ModelInfo } from "./generator.ts";
+import { CoreHost, type OnProgress } from "./host.ts";
+import { Live } from "./live.ts";
+import type { CoreInfo, CoreOptions, TickMessage } from "./protocol.ts";
+import { samplingRecord } from "./sampling.ts";
+
+/** Limits of an engine. */
+export interface EngineLimits {
+  /** Requests that may wait beside those that run. Default 64. */
+  queueMax?: number;
+  /** Tokens that are sampled ahead of the reader. Default 64. */
+  lookahead?: number;
+}
+
+/** What an engine is made of. */
+export interface EngineParts {
+  id: string;
+  tokenizer: Tokenizer;
+  /** Absent when the file has no template. */
+  template: ChatTemplate | undefined;
+  core: CoreOptions;
+  limits: EngineLimits;
+  onProgress?: OnProgress | undefined;
+}
+
+/** Runs the generations of one model. */
+export class Engine implements Generator {
+  readonly model: ModelInfo;
+  readonly #parts: EngineParts;
+  readonly #host: CoreHost;
+  readonly #cancelled: Int32Array;
+  readonly #live: Map<number, Live>;
+  readonly #queueMax: number;
+  readonly #lookahead: number;
+  #nextId = 1;
+  #failure: SluiceError | undefined;
+
+  private constructor(
+    parts: EngineParts,
+    host: CoreHost,
+    cancelled: Int32Array,
+    live: Map<number, Live>,
+  ) {
+    this.#parts = parts;
+    this.#host = host;
+    this.#cancelled = cancelled;
+    this.#live = live;
+    this.#queueMax = parts.limits.queueMax ?? 64;
+    this.#lookahead = parts.limits.lookahead ?? 64;
+    this.model = {
+      id: parts.id,
+      created: Math.floor(Date.now() / 1000),
+      n_ctx: host.info.n_ctx,
+      n_vocab: parts.tokenizer.n_vocab,
+    };
+  }
+
+  /** Loads the core and gives the engine in front of it. */
+  static async load(parts: EngineParts): Promise<Engine> {
+    const live = new Map<number, Live>();
+    const shared = new SharedArrayBuffer(parts.core.n_streams * Int32Array.BYTES_PER_ELEMENT);
+    const cancelled = new Int32Array(shared);
+    let engine: Engine | undefined;
+    const listener = {
+      onTick: (tick: TickMessage) => engine?.#onTick(tick),
+      onFailure: (error: SluiceError) => engine?.#fail(error),
+    };
+    const host = await CoreHost.load(parts.core, cancelled, listener, parts.onProgress);
+    engine = new Engine(parts, host, cancelled, live);
+    return engine;
+  }
+
+  /** What the core told when it was loaded. */
+  get core(): CoreInfo {
+    return this.#host.info;
+  }
+
+  /** Requests that run or wait. */
+  get active(): number {
+    return this.#live.size;
+  }
+
+  /** See `Generator.generate`. */
+  async *generate(
+    request: GenerateRequest,
+    signal?: AbortSignal,
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    const ids = this.#encode(request);
+    const live = this.#submit(request, ids);
+    const onAbort = (): void => live.end({ cancelled: true });
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    try {
+      yield { type: "start", replay: null, promptTokens: ids.length };
+      yield* this.#events(request, live, ids.length);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.#release(live);
+    }
+  }
+
+  /** Ends every generation and frees the model. */
+  async close(): Promise<void> {
+    if (this.#failure) return;
+    this.#fail(new DisposedError("the model"));
+    await this.#host.close();
+  }
+
+  async *#events(
+    request: GenerateRequest,
+    live: Live,
+    promptTokens: number,
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    const { tokenizer } = this.#parts;
+    const answer = new Answer(
+      new Detokenizer(tokenizer),
+      new StopMatcher(request.stop ?? []),
+      live.admittedAt,
+    );
+    let generated = 0;
+    let firstAt = 0;
+    let granted = this.#lookahead;
+    let finishReason: FinishReason | undefined;
+    while (!finishReason) {
+      const arrival = await live.next();
+      if ("error" in arrival) {
+        const { code, message, hints } = arrival.error;
+        yield { type: "error", code, message, hints: [...hints] };
+        return;
+      }
+      let events: TokenEvent[] = [];
+      if ("cancelled" in arrival) {
+        finishReason = "cancelled";
+      } else {
+        generated += 1;
+        firstAt ||= performance.now();
+        // The end token is counted, not sent.
+        if (arrival.finish !== "eos") events = answer.push(arrival.token);
+        finishReason = answer.stopped ? "stop" : arrival.finish;
+        if (granted - generated <= this.#lookahead / 2 && !finishReason) {
+          granted = generated + this.#lookahead;
+          this.#host.post({ type: "credit", id: live.id, upTo: granted });
+        }
+      }
+      yield* events;
+      if (finishReason) yield* answer.finish();
+    }
+    if (answer.stopped) finishReason = "stop";
+    this.#release(live);
+    const end = performance.now();
+    yield { type: "usage", promptTokens, completionTokens: generated, cachedTokens: 0 };
+    yield {
+      type: "complete",
+      finishReason,
+      stats: {
+        promptTokens,
+        generatedTokens: generated,
+        queueMs: (live.startedAt || end) - live.admittedAt,
+        prefillMs: live.startedAt ? (firstAt || end) - live.startedAt : 0,
+        decodeMs: firstAt ? end - firstAt : 0,
+        totalMs: end - live.admittedAt,
+      },
+    };
+  }
+
+  #encode(request: GenerateRequest): Int32Array {
+    const { tokenizer, template } = this.#parts;
+    if ((request.prompt === undefined) === (request.messages === undefined)) {
+      throw new RequestError(
+        "Cannot start the generation: exactly one of prompt and messages is needed",
+        [{ field: "prompt", message: "give either prompt or messages" }],
+      );
+    }
+    let ids: number[];
+    if (request.messages) {
+      if (!template) {
+        throw new RequestError(
+          "Cannot start the generation: the model has no chat template, send a prompt instead of messages",
+          [{ field: "messages", message: "the model has no chat template" }],
+        );
+      }
+      const segments = template.render(request.messages, { addGenerationPrompt: true });
+      ids = tokenizer.encodeSegments(segments);
+    } else {
+      ids = tokenizer.encode(request.prompt!, { addSpecial: true });
+    }
+    if (ids.length === 0) {
+      throw new RequestError("Cannot start the generation: the prompt is empty", [
+        { field: "prompt", message: "must give at least one token" },
+      ]);
+    }
+    if (ids.length >= this.model.n_ctx) throw new ContextFullError(ids.length, this.model.n_ctx);
+    return Int32Array.from(ids);
+  }
+
+  #submit(request: GenerateRequest, tokens: Int32Array): Live {
+    if (this.#failure) throw this.#failure;
+    const { n_streams } = this.#host.info;
+    if (this.#live.size >= n_streams + this.#queueMax) {
+      throw new OverloadedError(
+        `Cannot start the generation: ${this.#live.size} requests run or wait, expected at most ${
+          n_streams + this.#queueMax
+        }, try again later`,
+        1,
+      );
+    }
+    const live = new Live(this.#nextId++);
+    this.#live.set(live.id, live);
+    this.#host.post({
+      type: "submit",
+      id: live.id,
+      tokens,
+      maxTokens: request.maxTokens ?? this.model.n_ctx,
+      endIds: request.ignoreEos ? [] : [...this.#parts.tokenizer.endIds],
+      sampling: samplingRecord(request.sampling),
+      repeatLastN: request.sampling?.repeatLastN ?? 64,
+      credit: this.#lookahead,
+    });
+    return live;
+  }
+
+  #onTick({ admitted, sampled }: TickMessage): void {
+    for (const [id, stream] of admitted) {
+      const live = this.#live.get(id);
+      if (!live) continue;
+      live.stream = stream;
+      live.startedAt = performance.now();
+    }
+    for (const { id, token, finish } of sampled) this.#live.get(id)?.push(token, finish);
+  }
+
+  /** Forgets a sequence; the core drops it too if it still runs. */
+  #release(live: Live): void {
+    if (!this.#live.delete(live.id) || live.ended || this.#failure) return;
+    // The flag stops a running tick once all its sequences are cancelled; the message drops the sequence after it.
+    if (live.stream >= 0) Atomics.store(this.#cancelled, live.stream, 1);
+    this.#host.post({ type: "cancel", id: live.id });
+  }
+
+  #fail(error: SluiceError): void {
+    this.#failure ??= error;
+    for (const live of this.#live.values()) live.end({ error });
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * Generator: whatever turns a request into StreamEvents. The engine is one; a relay and a mock are others.
+ *
+ * @module
+ */
+import type { StreamEvent } from "../stream/event.ts";
+
+/** One message of a chat. */
+export interface ChatMessage {
+  role: string;
+  content: string;
+  /** Name of the speaker or tool, where the template uses it. */
+  name?: string;
+}
+
+/** How the next token is drawn. Steps apply in this order: penalty, top_k, top_p, min_p, temperature. */
+export interface SamplingOptions {
+  /** 0 takes the most likely token. Default 0.8. */
+  temperature?: number;
+  /** Keep the k most likely tokens; 0 keeps all. Default 40. */
+  topK?: number;
+  /** Keep the smallest set whose probability reaches p; 1 keeps all. Default 0.95. */
+  topP?: number;
+  /** Drop tokens less likely than p times the best; 0 keeps all. Default 0.05. */
+  minP?: number;
+  /** Divide the positive logits of recent tokens (multiply negative ones); 1 is off. Default 1. */
+  repeatPenalty?: number;
+  /** How many recent tokens the penalty looks at; -1 is the whole context. Default 64. */
+  repeatLastN?: number;
+  /** Same seed, same tokens. Unsigned 32 bits; random when absent. */
+  seed?: number;
+}
+
+/** What to generate. Exactly one of `prompt` and `messages` is given. */
+export interface GenerateRequest {
+  /** Raw text, not wrapped by the chat template. Text in it never becomes a special token. */
+  prompt?: string;
+  /** A chat, rendered with the model's own template. */
+  messages?: ChatMessage[];
+  /** Most tokens to generate; without it until the end token or a full context. */
+  maxTokens?: number;
+  sampling?: SamplingOptions;
+  /** Texts that end the generation; they are not part of the answer. */
+  stop?: string[];
+  /** Go on after the end token. Default false. */
+  ignoreEos?: boolean;
+}
+
+/** What a server tells about the model behind a generator. */
+export interface ModelInfo {
+  /** Name on the wire. */
+  id: string;
+  /** Unix seconds. */
+  created: number;
+  /** Tokens that one sequence can hold. */
+  n_ctx: number;
+  n_vocab: number;
+  /** Changes whenever the same request and seed may give other tokens: file, kernel variant. */
+  fingerprint?: string;
+}
+
+/** Turns requests into streams of events. */
+export interface Generator {
+  readonly model: ModelInfo;
+  /**
+   * Starts a generation; demand drives it.
+   *
+   * The first `next()` gives `start` once the request is validated, tokenized and queued. Until then it throws:
+   * RequestError, ContextFullError, OverloadedError. After `start` a failure is an `error` event, and the
+   * iterator never throws. `return()` and `signal` both cancel; `signal` also wakes a pending `next()`, and the
+   * stream then ends with `complete` and `finishReason: "cancelled"`.
+   */
+  generate(
+    request: GenerateRequest,
+    signal?: AbortSignal,
+  ): AsyncGenerator<StreamEvent, void, undefined>;
+}

@@ -1,0 +1,93 @@
+/**
+ * Messages between the engine and its core. Structured-clone data only, so a Worker or a pipe can carry them.
+ *
+ * @module
+ */
+import type { FinishReason } from "../stream/event.ts";
+
+/** How a model is loaded. */
+export interface CoreOptions {
+  /** Path of the GGUF file. */
+  path: string;
+  /** Threads that compute. */
+  n_threads: number;
+  /** Tokens that one sequence can hold; 0 is the longest context of the training. */
+  n_ctx: number;
+  /** Sequences that run at once. */
+  n_streams: number;
+  /** Element type of the cache. */
+  cacheType: "f16" | "f32";
+  /** Flash attention; false is the plain soft max of the reference mode. */
+  flashAttention: boolean;
+  /** Rewrites of the graph; false computes it as it was recorded. */
+  fused: boolean;
+  /** Layouts of the CPU's own for weights; false leaves them as the file has them. */
+  repack: boolean;
+}
+
+/** A sequence to run. */
+export interface SubmitMessage {
+  type: "submit";
+  id: number;
+  tokens: Int32Array;
+  maxTokens: number;
+  /** Ids that end the sequence. */
+  endIds: number[];
+  /** Eight numbers in the order of `sluice_sample`. */
+  sampling: Float64Array;
+  /** Tokens that the repetition penalty looks at; -1 is all. */
+  repeatLastN: number;
+  /** May sample up to this many tokens in all. */
+  credit: number;
+}
+
+/** From the engine to the core. */
+export type ToCore =
+  | {
+    type: "load";
+    options: CoreOptions;
+    /** A flag for each stream, set by the engine when the sequence in it is cancelled. */
+    cancelled: Int32Array;
+  }
+  | SubmitMessage
+  | { type: "credit"; id: number; upTo: number }
+  | { type: "cancel"; id: number }
+  | { type: "close" };
+
+/** An error that crosses to the engine. */
+export interface CoreError {
+  name: string;
+  code: string;
+  message: string;
+  hints: string[];
+}
+
+/** What a loaded core tells about itself. */
+export interface CoreInfo {
+  n_ctx: number;
+  n_streams: number;
+  n_threads: number;
+  /** What the CPU path chose, such as `avx512_vnni`. */
+  cpuVariant: string;
+  /** Bytes of weights that were copied out of the file. */
+  copiedBytes: number;
+  cacheBytes: number;
+}
+
+/** What one tick did. */
+export interface TickMessage {
+  type: "tick";
+  /** Pairs of sequence id and stream, for sequences whose prompt is computed from now on. */
+  admitted: [id: number, stream: number][];
+  /** Sampled tokens, with the reason when it was the last of its sequence. */
+  sampled: { id: number; token: number; finish: FinishReason | undefined }[];
+}
+
+/** From the core to the engine. */
+export type FromCore =
+  | { type: "progress"; loadedBytes: number; totalBytes: number }
+  | { type: "ready"; info: CoreInfo }
+  | TickMessage
+  /** The core cannot go on: loading failed, or a computation did. */
+  | { type: "failed"; error: CoreError }
+  | { type: "closed" };

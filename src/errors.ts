@@ -1,0 +1,163 @@
+/**
+ * The closed set of errors that sluice throws, each with a stable code and the HTTP status it maps to.
+ *
+ * A message is one sentence: what failed, the value, what was expected, and what to do.
+ *
+ * @module
+ */
+
+/** Base of every error that sluice throws on purpose. */
+export class SluiceError extends Error {
+  override name = "SluiceError";
+  /** Stable, machine-readable name of the failure. */
+  readonly code: string;
+  /** HTTP status of the failure when it happens before the headers are sent. */
+  readonly status: number;
+  /** What the caller can try next; may be empty. */
+  readonly hints: readonly string[];
+
+  /**
+   * @param message one sentence, see the module's rule
+   * @param code stable name, lower case with underscores
+   * @param status HTTP status
+   * @param options `cause` as in `Error`, and `hints`
+   */
+  constructor(
+    message: string,
+    code: string,
+    status: number,
+    options: { cause?: unknown; hints?: readonly string[] } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.status = status;
+    this.hints = options.hints ?? [];
+  }
+}
+
+/** One field of a request that is not acceptable. */
+export interface FieldError {
+  /** Path of the field as the client wrote it, such as `messages[0].role`. */
+  field: string;
+  /** What is wrong with it and what was expected. */
+  message: string;
+}
+
+/** The request cannot be accepted as it is; lists every bad field at once. */
+export class RequestError extends SluiceError {
+  override name = "RequestError";
+  /** Every field that was refused; empty when the failure is not about one field. */
+  readonly fields: readonly FieldError[];
+
+  constructor(
+    message: string,
+    fields: readonly FieldError[] = [],
+    options: { code?: string; status?: number; cause?: unknown; hints?: readonly string[] } = {},
+  ) {
+    super(message, options.code ?? "invalid_request", options.status ?? 400, options);
+    this.fields = fields;
+  }
+}
+
+/** The prompt does not fit in the context of the model as it was loaded. */
+export class ContextFullError extends RequestError {
+  override name = "ContextFullError";
+
+  constructor(
+    /** Tokens of the prompt. */
+    readonly n_prompt: number,
+    /** Tokens that the context holds. */
+    readonly n_ctx: number,
+  ) {
+    super(
+      `Cannot start the generation: the prompt has ${n_prompt} tokens and the context holds ${n_ctx}, shorten the prompt or raise --ctx-size`,
+      [],
+      { code: "context_length_exceeded", hints: ["Shorten the prompt.", "Load the model with a larger context."] },
+    );
+  }
+}
+
+/** No room for another request now; try again after `retryAfterS` seconds. */
+export class OverloadedError extends SluiceError {
+  override name = "OverloadedError";
+
+  constructor(
+    message: string,
+    /** Seconds after which a new attempt makes sense. */
+    readonly retryAfterS: number,
+  ) {
+    super(message, "overloaded", 429, { hints: ["Wait and try again."] });
+  }
+}
+
+/** A GGUF file is damaged, hostile or not what its header says. */
+export class GgufError extends SluiceError {
+  override name = "GgufError";
+
+  constructor(
+    message: string,
+    /** Path of the file. */
+    readonly file: string,
+    /** Metadata key or tensor name where the reader stopped, if any. */
+    readonly key: string | undefined,
+    /** Byte offset where the reader stopped. */
+    readonly offset: number,
+    options: { cause?: unknown } = {},
+  ) {
+    super(message, "invalid_gguf", 500, options);
+  }
+}
+
+/** A model cannot be loaded or lacks something that its architecture needs. */
+export class ModelError extends SluiceError {
+  override name = "ModelError";
+
+  constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
+    super(message, "model_error", 500, options);
+  }
+}
+
+/** The native library is missing, of another version, or one of its calls failed. */
+export class LibraryError extends SluiceError {
+  override name = "LibraryError";
+
+  constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
+    super(message, "library_error", 500, options);
+  }
+}
+
+/** An op was recorded with shapes or types that its definition does not allow. */
+export class ShapeError extends SluiceError {
+  override name = "ShapeError";
+
+  constructor(message: string) {
+    super(message, "shape_error", 500);
+  }
+}
+
+/** The engine stopped while it was needed. */
+export class EngineError extends SluiceError {
+  override name = "EngineError";
+
+  constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
+    super(message, "engine_error", 500, options);
+  }
+}
+
+/** Something was used after it was disposed. */
+export class DisposedError extends SluiceError {
+  override name = "DisposedError";
+
+  constructor(what: string) {
+    super(`Cannot use ${what}: it is disposed, load it again`, "disposed", 500);
+  }
+}
+
+/** A set-up step failed: a tool is missing, a download has the wrong hash, the disk is full. */
+export class SetupError extends SluiceError {
+  override name = "SetupError";
+
+  constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
+    super(message, "setup_error", 500, options);
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * Emission: one lowered graph becomes ggml nodes, op by op.
+ *
+ * The only file that knows how an op of `graph/record.ts` is said in ggml. Shapes were checked when the op was
+ * recorded; everything here may assume them.
+ *
+ * @module
+ */
+import type { Lowered } from "../graph/lower.ts";
+import type { BatchShape } from "../graph/plan.ts";
+import type { Op, Tensor } from "../graph/record.ts";
+import type { Pointer } from "../runtime/ffi.ts";
+import type { Native } from "./library.ts";
+import { GGML_PREC_F32, GGML_ROPE_TYPE_NEOX, GGML_ROPE_TYPE_NORMAL } from "./symbols.generated.ts";
+import { type_id, type_size } from "./tensor.ts";
+
+/** Keys and values of every layer, as `cache/kv_cache.ts` laid them out. */
+export interface CacheLayers {
+  /** [n_embd_head * n_head_kv, n_cells * streams] for each layer */
+  readonly k: readonly Pointer[];
+  readonly v: readonly Pointer[];
+  readonly type: "f16" | "f32";
+  /** Cells of one stream. */
+  readonly n_cells: number;
+}
+
+/** What emission needs beside the graph. */
+export interface EmitTarget {
+  native: Native;
+  /** Context that receives the tensors. */
+  ctx: Pointer;
+  /** ggml_cgraph that receives the nodes. */
+  graph: Pointer;
+  shape: BatchShape;
+  cache: CacheLayers;
+  /** Flash attention; false is the plain soft max of the reference mode. */
+  flashAttention: boolean;
+  /** The loaded weight joined from these parts. */
+  weight: (parts: readonly string[]) => Pointer;
+}
+
+/** The tensors that a plan writes and reads. */
+export interface Emitted {
+  /** By input name; `kv_rows` and `kq_mask` are added by attention. */
+  inputs: Map<string, Pointer>;
+  /** The value that the plan gives back, or null when it only fills the cache. */
+  output: Pointer;
+}
+
+/** Most ggml nodes and views that one lowered node becomes. */
+export const NODES_PER_OP = 16;
+
+/** Emits the whole graph. */
+export function emit(lowered: Lowered, target: EmitTarget): Emitted {
+  const emission = new Emission(target);
+  for (const node of lowered.nodes) emission.emit(node);
+  const output = lowered.output ? emission.value(lowered.output) : null;
+  if (output !== null) {
+    target.native.ggml_set_output(output);
+    target.native.ggml_build_forward_expand(target.graph, output);
+  }
+  return { inputs: emission.inputs, output };
+}
+
+type Node<K extends Op["kind"]> = Tensor & { readonly op: Extract<Op, { kind: K }> };
+
+class Emission {
+  readonly inputs = new Map<string, Pointer>();
+  readonly #t: EmitTarget;
+  readonly #values = new Map<Tensor, Pointer>();
+
+  constructor(target: EmitTarget) {
+    this.#t = target;
+  }
+
+  value(t: Tensor): Pointer {
+    return this.#values.get(t) ?? null;
+  }
+
+  emit(node: Tensor): void {
+    this.#values.set(node, this.#emit(node));
+  }
+
+  #emit(node: Tensor): Pointer {
+    const { native: n, ctx } = this.#t;
+    const [a, b, c] = node.src.map((s) => this.value(s)) as [Pointer, Pointer, Pointer];
+    const { op, ne } = node;
+    switch (op.kind) {
+      case "weight":
+        return this.#t.weight(op.parts);
+      case "input":
+        return this.#input(op.name, type_id(node.type), ne[0], ne[1], ne[2], ne[3]);
+      case "get_rows":
+        return n.ggml_get_rows(ctx, a, b);
+      case "mul_mat":
+        return n.ggml_mul_mat(ctx, a, b);
+      case "add":
+        return n.ggml_add(ctx, a, b);
+      case "mul":
+        return n.ggml_mul(ctx, a, b);
+      case "rms_norm":
+        return n.ggml_rms_norm(ctx, a, op.eps);
+      case "rope":
+        return this.#rope(op, a, b, c ?? null);
+      case "swiglu_split":
+        return n.ggml_swiglu_split(ctx, a, b);
+      case "swiglu":
+        return n.ggml_swiglu(ctx, a);
+      case "reshape":
+        return n.ggml_reshape_4d(ctx, a, big(ne[0]), big(ne[1]), big(ne[2]), big(ne[3]));
+      case "attention":
+        return this.#attention(node as Node<"attention">, a, b, c);
+    }
+  }
+
+  #input(name: string, type: number, ...ne: [number, number, number, number]): Pointer {
+    const known = this.inputs.get(name);
+    if (known !== undefined) return known;
+    const { native: n, ctx } = this.#t;
+    const [n0, n1, n2, n3] = ne;
+    const tensor = n.ggml_new_tensor_4d(ctx, type, big(n0), big(n1), big(n2), big(n3));
+    n.ggml_set_input(tensor);
+    this.inputs.set(name, tensor);
+    return tensor;
+  }
+
+  #rope(op: Node<"rope">["op"], a: Pointer, pos: Pointer, freq_factors: Pointer): Pointer {
+    return this.#t.native.ggml_rope_ext(
+      this.#t.ctx,
+      a,
+      pos,
+      freq_factors,
+      op.n_dims,
+      op.mode === "neox" ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL,
+      op.n_ctx_orig,
+      op.freq_base,
+      op.freq_scale,
+      op.ext_factor,
+      op.attn_factor,
+      op.beta_fast,
+      op.beta_slow,
+    );
+  }
+
+  /** Writes the cache rows of the batch, then attends over `n_kv` cells of each stream. */
+  #attention(node: Node<"attention">, q: Pointer, k: Pointer, v: Pointer): Pointer {
+    const { native: n, ctx, graph, cache, shape } = this.#t;
+    const { il, kq_scale } = node.op;
+    const [tq, tk] = node.src as [Tensor, Tensor, Tensor];
+    const [n_embd_head, n_head, n_tokens] = tq.ne;
+    const n_embd_kv = n_embd_head * tk.ne[1];
+    const per_stream = n_tokens / shape.n_streams;
+
+    // The order of these three decides that the cache is written before it is read: views of the cache do not
+    // depend on the write.
+    n.ggml_build_forward_expand(graph, q);
+    const kv_rows = this.#input("kv_rows", type_id("i64"), n_tokens, 1, 1, 1);
+    for (const [cells, rows] of [[cache.k[il]!, k], [cache.v[il]!, v]] as const) {
+      const flat = n.ggml_reshape_2d(ctx, rows, big(n_embd_kv), big(n_tokens));
+      n.ggml_build_forward_expand(graph, n.ggml_set_rows(ctx, cells, flat, kv_rows));
+    }
+
+    const kq_mask = this.#input(
+      "kq_mask",
+      type_id("f16"),
+      shape.n_kv,
+      per_stream,
+      1,
+      shape.n_streams,
+    );
+    const K = this.#cells(cache.k[il]!, n_embd_head, tk.ne[1]);
+    const V = this.#cells(cache.v[il]!, n_embd_head, tk.ne[1]);
+    const row = n_embd_head * 4;
+    const Q = n.ggml_permute(
+      ctx,
+      n.ggml_view_4d(
+        ctx,
+        q,
+        big(n_embd_head),
+        big(n_head),
+        big(per_stream),
+        big(shape.n_streams),
+        big(row),
+        big(row * n_head),
+        big(row * n_head * per_stream),
+        0n,
+      ),
+      0,
+      2,
+      1,
+      3,
+    ); // [n_embd_head, per_stream, n_head, n_streams], permuted view
+    if (this.#t.flashAttention) {
+      const out = n.ggml_flash_attn_ext(ctx, Q, K, V, kq_mask, kq_scale, 0, 0);
+      n.ggml_prec_set_acc(out, GGML_PREC_F32);
+      return n.ggml_reshape_2d(ctx, out, big(n_embd_head * n_head), big(n_tokens));
+    }
+    const kq = n.ggml_mul_mat(ctx, K, Q); // [n_kv, per_stream, n_head, n_streams]
+    n.ggml_prec_set_acc(kq, GGML_PREC_F32);
+    const weights = n.ggml_soft_max_ext(ctx, kq, kq_mask, kq_scale, 0);
+    const Vt = n.ggml_cont(ctx, n.ggml_permute(ctx, V, 1, 0, 2, 3));
+    const out = n.ggml_permute(ctx, n.ggml_mul_mat(ctx, Vt, weights), 0, 2, 1, 3);
+    return n.ggml_cont_2d(ctx, out, big(n_embd_head * n_head), big(n_tokens));
+  }
+
+  /** [n_embd_head, n_kv, n_head_kv, n_streams], permuted view of one layer's cells. */
+  #cells(cells: Pointer, n_embd_head: number, n_head_kv: number): Pointer {
+    const { native: n, ctx, cache, shape } = this.#t;
+    const head = n_embd_head * type_size(cache.type);
+    const row = head * n_head_kv;
+    const view = n.ggml_view_4d(
+      ctx,
+      cells,
+      big(n_embd_head),
+      big(n_head_kv),
+      big(shape.n_kv),
+      big(shape.n_streams),
+      big(head),
+      big(row),
+      big(row * cache.n_cells),
+      big(row * cache.n_cells * shape.stream0),
+    );
+    return n.ggml_permute(ctx, view, 0, 2, 1, 3);
+  }
+}
+
+const big = BigInt;

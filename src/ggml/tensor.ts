@@ -1,0 +1,28 @@
+/**
+ * Element types by name: ggml's number and the bytes of a value.
+ *
+ * @module
+ */
+import { ShapeError } from "../errors.ts";
+import type { DType } from "../graph/record.ts";
+import { GGML_TYPES } from "./symbols.generated.ts";
+
+function entry(type: DType): { id: number; blockSize: number; typeSize: number } {
+  const found = Object.hasOwn(GGML_TYPES, type)
+    ? GGML_TYPES[type as keyof typeof GGML_TYPES]
+    : undefined;
+  if (!found) throw new ShapeError(`Cannot use element type "${type}": ggml has none of that name`);
+  return found;
+}
+
+/** ggml's number of a type. */
+export function type_id(type: DType): number {
+  return entry(type).id;
+}
+
+/** Bytes of one value of a type without blocks. */
+export function type_size(type: DType): number {
+  const { blockSize, typeSize } = entry(type);
+  if (blockSize === 1) return typeSize;
+  throw new ShapeError(`Cannot size one value of "${type}": it is stored in blocks of ${blockSize}`);
+}

@@ -1,0 +1,266 @@
+/**
+ * Weights: every weight that a lowered graph reads, in native memory, each in the layout that its readers profit from.
+ *
+ * A weight stays in the mapped file where that is possible. It is copied where several are joined into one, or where
+ * the CPU has a layout of its own for products (AMX, interleaved rows).
+ *
+ * @module
+ */
+import { LibraryError } from "../errors.ts";
+import type { Lowered } from "../graph/lower.ts";
+import type { DType, Ne } from "../graph/record.ts";
+import type { Pointer } from "../runtime/ffi.ts";
+import type { Library } from "./library.ts";
+import { type_id } from "./tensor.ts";
+
+/** Where weights lie in a file. */
+export interface WeightFile {
+  /** Path of the file. */
+  readonly file: string;
+  /** Bytes of the file. */
+  readonly fileSize: number;
+  /** First byte of the tensor data. */
+  readonly dataOffset: number;
+  /** Places by name, in bytes from the start of the file. */
+  readonly tensors: ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
+}
+
+/** How weights are loaded. */
+export interface LoadOptions {
+  /** Use layouts of the CPU's own. Default true. */
+  repack?: boolean;
+  onProgress?: LoadProgress;
+}
+
+/** One weight as the graph reads it. */
+interface Wanted {
+  key: string;
+  type: DType;
+  ne: Ne;
+  ranges: { readonly offset: number; readonly size: number }[];
+  /** Only ever the first operand of a product, so that any layout will do. */
+  productOnly: boolean;
+}
+
+/** Told after each weight, with the bytes done and the bytes in all. */
+export type LoadProgress = (loadedBytes: number, totalBytes: number) => void;
+
+/** The weights of one model file. */
+export class Weights implements Disposable {
+  readonly #library: Library;
+  readonly #tensors = new Map<string, Pointer>();
+  readonly #contexts: Pointer[] = [];
+  readonly #buffers: Pointer[] = [];
+  #mapping: Pointer = null;
+  #copied = 0;
+
+  private constructor(library: Library) {
+    this.#library = library;
+  }
+
+  /**
+   * Loads what `lowered` reads.
+   *
+   * @throws {LibraryError} when memory is short or the file changed since its header was read
+   */
+  static load(
+    library: Library,
+    file: WeightFile,
+    lowered: Lowered,
+    options: LoadOptions = {},
+  ): Weights {
+    const weights = new Weights(library);
+    try {
+      weights.#load(file, wantedBy(lowered, file), options);
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+    return weights;
+  }
+
+  /** The weight joined from these parts. */
+  get(parts: readonly string[]): Pointer {
+    const tensor = this.#tensors.get(key(parts));
+    if (tensor === undefined) {
+      throw new LibraryError(
+        `Cannot use weight ${parts.join(" + ")}: it was not loaded, a plan differs from the graph that was loaded for`,
+      );
+    }
+    return tensor;
+  }
+
+  /** Bytes that were copied out of the file into a layout of their own. */
+  get copiedBytes(): number {
+    return this.#copied;
+  }
+
+  #load(file: WeightFile, wanted: Wanted[], { repack = true, onProgress }: LoadOptions): void {
+    const { native } = this.#library;
+    const path = new TextEncoder().encode(`${file.file}\0`);
+    this.#mapping = this.#library.handle(
+      native.sluice_mapping_open(path, file.fileSize),
+      `map the model file "${file.file}"`,
+    );
+    const total = wanted.reduce((sum, w) => sum + bytes(w), 0);
+    let loaded = 0;
+    const progress = (w: Wanted): void => onProgress?.(loaded += bytes(w), total);
+    const homes = new Map<Pointer | "mapped", Wanted[]>();
+    this.#choose(wanted, repack, (home, w) => {
+      const list = homes.get(home);
+      if (list) list.push(w);
+      else homes.set(home, [w]);
+    });
+    for (const [home, list] of homes) {
+      if (home === "mapped") this.#placeMapped(file, list, progress);
+      else this.#copy(home, list, progress);
+    }
+  }
+
+  /** Picks the home of each weight: the mapping, or a buffer type of the CPU. */
+  #choose(
+    wanted: Wanted[],
+    repack: boolean,
+    put: (home: Pointer | "mapped", w: Wanted) => void,
+  ): void {
+    const { native } = this.#library;
+    const extra: Pointer[] = [];
+    while (repack) {
+      const type = native.sluice_extra_buffer_type(extra.length);
+      if (type === null) break;
+      extra.push(type);
+    }
+    const probe = this.#context(wanted.length);
+    for (const w of wanted) {
+      const tensor = this.#tensor(probe, w);
+      const fast = w.productOnly
+        ? extra.find((type) => native.sluice_buffer_type_accepts(type, tensor) === 1)
+        : undefined;
+      if (fast !== undefined) put(fast, w);
+      else put(isOneRange(w) ? "mapped" : native.ggml_backend_cpu_buffer_type(), w);
+    }
+    native.ggml_free(this.#contexts.pop()!);
+  }
+
+  #placeMapped(file: WeightFile, list: Wanted[], progress: (w: Wanted) => void): void {
+    const library = this.#library;
+    const { native } = library;
+    const buffer = library.handle(
+      native.sluice_mapping_buffer(this.#mapping, file.dataOffset, file.fileSize - file.dataOffset),
+      `use the mapped file "${file.file}"`,
+    );
+    this.#buffers.push(buffer);
+    native.ggml_backend_buffer_set_usage(buffer, 1);
+    const ctx = this.#context(list.length);
+    for (const w of list) {
+      const tensor = this.#tensor(ctx, w);
+      const offset = w.ranges[0]!.offset;
+      library.check(
+        native.sluice_tensor_place(buffer, tensor, offset - file.dataOffset),
+        `place weight ${w.key}`,
+      );
+      library.check(
+        native.sluice_mapping_populate(this.#mapping, offset, bytes(w)),
+        `read weight ${w.key}`,
+      );
+      this.#tensors.set(w.key, tensor);
+      progress(w);
+    }
+  }
+
+  #copy(type: Pointer, list: Wanted[], progress: (w: Wanted) => void): void {
+    const library = this.#library;
+    const { native } = library;
+    const ctx = this.#context(list.length);
+    const tensors = list.map((w) => this.#tensor(ctx, w));
+    const buffer = library.handle(
+      native.ggml_backend_alloc_ctx_tensors_from_buft(ctx, type),
+      "allocate memory for weights, use a smaller model or free memory",
+    );
+    this.#buffers.push(buffer);
+    native.ggml_backend_buffer_set_usage(buffer, 1);
+    list.forEach((w, i) => {
+      const tensor = tensors[i]!;
+      const ranges = Float64Array.from(w.ranges.flatMap((r) => [r.offset, r.size]));
+      library.check(
+        native.sluice_mapping_read(this.#mapping, ranges, w.ranges.length, tensor),
+        `read weight ${w.key}`,
+      );
+      for (const { offset, size } of w.ranges) {
+        library.check(
+          native.sluice_mapping_discard(this.#mapping, offset, size),
+          `release the file pages of weight ${w.key}`,
+        );
+      }
+      this.#tensors.set(w.key, tensor);
+      this.#copied += bytes(w);
+      progress(w);
+    });
+  }
+
+  #context(n_tensors: number): NonNullable<Pointer> {
+    const overhead = Number(this.#library.native.ggml_tensor_overhead());
+    const ctx = this.#library.handle(
+      this.#library.native.sluice_context_new(overhead * (n_tensors + 1)),
+      "make a context for weights",
+    );
+    this.#contexts.push(ctx);
+    return ctx;
+  }
+
+  #tensor(ctx: Pointer, { type, ne }: Wanted): Pointer {
+    const [n0, n1, n2, n3] = ne;
+    return this.#library.native.ggml_new_tensor_4d(
+      ctx,
+      type_id(type),
+      BigInt(n0),
+      BigInt(n1),
+      BigInt(n2),
+      BigInt(n3),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    const { native } = this.#library;
+    for (const buffer of this.#buffers.splice(0)) native.ggml_backend_buffer_free(buffer);
+    for (const ctx of this.#contexts.splice(0)) native.ggml_free(ctx);
+    if (this.#mapping !== null) native.sluice_mapping_close(this.#mapping);
+    this.#mapping = null;
+    this.#tensors.clear();
+  }
+}
+
+function wantedBy(lowered: Lowered, file: WeightFile): Wanted[] {
+  const otherUse = new Set<number>();
+  for (const node of lowered.nodes) {
+    node.src.forEach((s, i) => {
+      if (s.op.kind === "weight" && !(node.op.kind === "mul_mat" && i === 0)) otherUse.add(s.id);
+    });
+  }
+  return lowered.nodes.flatMap(({ id, op, type, ne }) =>
+    op.kind === "weight"
+      ? [{
+        key: key(op.parts),
+        type,
+        ne,
+        ranges: op.parts.map((name) => file.tensors.get(name)!),
+        productOnly: !otherUse.has(id),
+      }]
+      : []
+  );
+}
+
+function key(parts: readonly string[]): string {
+  return parts.join(" + ");
+}
+
+function bytes(w: Wanted): number {
+  return w.ranges.reduce((sum, r) => sum + r.size, 0);
+}
+
+/** Whether the parts lie behind one another in the file. */
+function isOneRange({ ranges }: Wanted): boolean {
+  return ranges.every((r, i) =>
+    i === 0 || r.offset === ranges[i - 1]!.offset + ranges[i - 1]!.size
+  );
+}

@@ -1,0 +1,89 @@
+/**
+ * Plans: one lowered graph per batch shape, kept and reused, because between tokens only inputs change.
+ *
+ * @module
+ */
+import { lower, type Lowered, type Rewrite } from "./lower.ts";
+import { Graph, type Tensor, type WeightLookup } from "./record.ts";
+
+/** What makes two batches use the same graph. */
+export interface BatchShape {
+  /** Tokens of the batch, the same number for each stream. */
+  n_tokens: number;
+  /** Neighbouring cache streams, one sequence each. */
+  n_streams: number;
+  /** First of these streams. */
+  stream0: number;
+  /** Cells of each stream that attention reads. */
+  n_kv: number;
+  /** Tokens whose logits are wanted; 0 only fills the cache. */
+  n_outputs: number;
+}
+
+/** Records what a model computes for a batch and returns the value to give back. */
+export type Recorder = (
+  g: Graph,
+  inputs: { tokens: Tensor; pos: Tensor; out_rows?: Tensor },
+) => Tensor;
+
+/** The lowered graph of a batch shape. */
+export function planGraph(
+  record: Recorder,
+  shape: BatchShape,
+  lookup: WeightLookup,
+  rewrites: readonly Rewrite[],
+): Lowered {
+  const { n_tokens, n_outputs } = shape;
+  const g = new Graph(lookup);
+  const tokens = g.input("tokens", "i32", n_tokens);
+  const pos = g.input("pos", "i32", n_tokens);
+  const logits = record(
+    g,
+    n_outputs > 0 && n_outputs < n_tokens
+      ? { tokens, pos, out_rows: g.input("out_rows", "i32", n_outputs) }
+      : { tokens, pos },
+  );
+  return lower(g, n_outputs > 0 ? logits : undefined, lookup, rewrites);
+}
+
+/** The most recently used plans; the oldest is disposed when there is no room. */
+export class PlanCache<P extends Disposable> implements Disposable {
+  readonly #plans = new Map<string, P>();
+  readonly #build: (shape: BatchShape) => P;
+  readonly #limit: number;
+
+  /** @param limit most plans that are kept */
+  constructor(build: (shape: BatchShape) => P, limit: number) {
+    this.#build = build;
+    this.#limit = limit;
+  }
+
+  /** The plan of that shape, built if it is not there. */
+  get(shape: BatchShape): P {
+    const { n_tokens, n_streams, stream0, n_kv, n_outputs } = shape;
+    const key = `${n_tokens},${n_streams},${stream0},${n_kv},${n_outputs}`;
+    let plan = this.#plans.get(key);
+    if (plan) {
+      this.#plans.delete(key);
+    } else {
+      plan = this.#build(shape);
+      for (const [oldest, unused] of this.#plans) {
+        if (this.#plans.size < this.#limit) break;
+        this.#plans.delete(oldest);
+        unused[Symbol.dispose]();
+      }
+    }
+    this.#plans.set(key, plan);
+    return plan;
+  }
+
+  /** Plans that are kept now. */
+  get size(): number {
+    return this.#plans.size;
+  }
+
+  [Symbol.dispose](): void {
+    for (const plan of this.#plans.values()) plan[Symbol.dispose]();
+    this.#plans.clear();
+  }
+}

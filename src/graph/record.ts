@@ -1,0 +1,303 @@
+/**
+ * Graph: records what a model computes as a list of typed ops, with ggml's names and ggml's shape rules.
+ *
+ * Pure TypeScript: it opens no library and touches no memory. ggml aborts the process on a bad shape, so every rule
+ * is checked here first. Shapes are in ggml `ne` order: dimension 0 is contiguous.
+ *
+ * @module
+ */
+import { ShapeError } from "../errors.ts";
+
+/** Element type by its ggml name: `f32`, `f16`, `i32`, `q4_1` ... */
+export type DType = string;
+
+/** Four sizes, unused ones are 1. */
+export type Ne = readonly [number, number, number, number];
+
+/** Parameters of a rotary embedding, as `ggml_rope_ext` takes them. */
+export interface RopeParams {
+  /** Leading values of a head that are rotated. */
+  n_dims: number;
+  /** `normal` rotates neighbours, `neox` rotates value i with value i + n_dims / 2. */
+  mode: "normal" | "neox";
+  /** Context of the original training, for YaRN. */
+  n_ctx_orig: number;
+  freq_base: number;
+  freq_scale: number;
+  ext_factor: number;
+  attn_factor: number;
+  beta_fast: number;
+  beta_slow: number;
+}
+
+/** Parameters of attention over the cache of one layer. */
+export interface AttentionParams {
+  /** Layer whose cache is written and read. */
+  il: number;
+  /** Factor on the scores before the soft max. */
+  kq_scale: number;
+}
+
+/** One op with its parameters. */
+export type Op =
+  | { kind: "weight"; parts: readonly string[] }
+  | { kind: "input"; name: string }
+  | { kind: "get_rows" }
+  | { kind: "mul_mat" }
+  | { kind: "add" }
+  | { kind: "mul" }
+  | { kind: "rms_norm"; eps: number }
+  | ({ kind: "rope" } & RopeParams)
+  | { kind: "swiglu_split" }
+  | { kind: "swiglu" }
+  | { kind: "reshape" }
+  | ({ kind: "attention" } & AttentionParams);
+
+/** A value of the graph: the result of one op. */
+export interface Tensor {
+  /** Position in `Graph.nodes`. */
+  readonly id: number;
+  readonly op: Op;
+  readonly type: DType;
+  readonly ne: Ne;
+  readonly src: readonly Tensor[];
+}
+
+/** What a graph may know of a weight before it is loaded. */
+export interface WeightShape {
+  type: DType;
+  ne: Ne;
+}
+
+/** Finds a weight by its GGUF name; undefined when the file has none. */
+export type WeightLookup = (name: string) => WeightShape | undefined;
+
+/** Records ops in the order in which they are called. */
+export class Graph {
+  /** Every value so far, in order of creation. */
+  readonly nodes: Tensor[] = [];
+  readonly #lookup: WeightLookup;
+  readonly #weights = new Map<string, Tensor>();
+
+  constructor(lookup: WeightLookup) {
+    this.#lookup = lookup;
+  }
+
+  /** The weight `name`. Throws ShapeError when the file has none. */
+  weight(name: string): Tensor {
+    return this.concat_weights([name]);
+  }
+
+  /** The weight `name`, or undefined when the file has none. */
+  weight_if_present(name: string): Tensor | undefined {
+    return this.#lookup(name) && this.weight(name);
+  }
+
+  /** Several weights `[n_in, n_out_i]` of one type as one weight `[n_in, sum of n_out_i]`, joined when they are loaded. */
+  concat_weights(names: readonly string[]): Tensor {
+    const key = names.join("\0");
+    const known = this.#weights.get(key);
+    if (known) return known;
+    const parts = names.map((name) => {
+      const part = this.#lookup(name);
+      if (!part) fail("weight", `the model has no tensor "${name}"`);
+      return part;
+    });
+    const [first] = parts;
+    if (!first) fail("weight", "no name is given");
+    let rows = 0;
+    for (const { type, ne } of parts) {
+      if (type !== first.type || ne[0] !== first.ne[0]) {
+        fail("concat_weights", `the parts ${names.join(", ")} differ in type or row length`);
+      }
+      if (parts.length > 1 && (ne[2] !== 1 || ne[3] !== 1)) {
+        fail("concat_weights", `the parts ${names.join(", ")} are not matrices`);
+      }
+      rows += ne[1];
+    }
+    const ne: Ne = [first.ne[0], rows, first.ne[2], first.ne[3]];
+    const tensor = this.#node({ kind: "weight", parts: [...names] }, first.type, ne, []);
+    this.#weights.set(key, tensor);
+    return tensor;
+  }
+
+  /** A value that is set before each computation. */
+  input(name: string, type: DType, ...ne: number[]): Tensor {
+    return this.#node({ kind: "input", name }, type, full(ne), []);
+  }
+
+  /**
+   * Rows of a matrix by index.
+   *
+   * @param a [n, n_rows]
+   * @param ids i32 [n_ids]
+   * @returns f32 [n, n_ids]
+   */
+  get_rows(a: Tensor, ids: Tensor): Tensor {
+    if (ids.type !== "i32") fail("get_rows", `the indices are ${ids.type}, expected i32`);
+    if (a.ne[2] !== 1 || a.ne[3] !== 1 || !isVector(ids)) {
+      fail("get_rows", `cannot take rows ${show(ids)} of ${show(a)}, expected a matrix and a vector`);
+    }
+    return this.#node({ kind: "get_rows" }, "f32", [a.ne[0], ids.ne[0], 1, 1], [a, ids]);
+  }
+
+  /**
+   * Matrix product: each row of `a` with each row of `b`.
+   *
+   * @param a [k, n, 1, 1]
+   * @param b f32 [k, m, 1, 1]
+   * @returns f32 [n, m]
+   */
+  mul_mat(a: Tensor, b: Tensor): Tensor {
+    if (a.ne[0] !== b.ne[0]) fail("mul_mat", `rows of ${show(a)} and ${show(b)} differ in length`);
+    if (a.ne[2] !== 1 || a.ne[3] !== 1) fail("mul_mat", `${show(a)} is not a matrix`);
+    if (b.type !== "f32") fail("mul_mat", `the second operand is ${b.type}, expected f32`);
+    return this.#node({ kind: "mul_mat" }, "f32", [a.ne[1], b.ne[1], b.ne[2], b.ne[3]], [a, b]);
+  }
+
+  /** Sum; `b` is repeated along the dimensions where it has size 1. Both f32, the result has the shape of `a`. */
+  add(a: Tensor, b: Tensor): Tensor {
+    return this.#binary("add", a, b);
+  }
+
+  /** Product by element; `b` is repeated along the dimensions where it has size 1. Both f32. */
+  mul(a: Tensor, b: Tensor): Tensor {
+    return this.#binary("mul", a, b);
+  }
+
+  /** x / sqrt(mean(x^2) + eps) for each row; f32, the shape of `a`. Zhang and Sennrich 2019. */
+  rms_norm(a: Tensor, eps: number): Tensor {
+    f32("rms_norm", a);
+    if (!(eps >= 0)) fail("rms_norm", `eps is ${eps}, expected 0 or more`);
+    return this.#node({ kind: "rms_norm", eps }, "f32", a.ne, [a]);
+  }
+
+  /**
+   * Rotary position embedding. Su et al. 2021; YaRN by Peng et al. 2023.
+   *
+   * @param a f32 [n_embd_head, n_head, n_tokens]
+   * @param pos i32 [n_tokens]
+   * @param freq_factors f32 [n_dims / 2], divides the frequencies
+   * @returns f32, the shape of `a`
+   */
+  rope(a: Tensor, pos: Tensor, params: RopeParams, freq_factors?: Tensor): Tensor {
+    f32("rope", a);
+    if (pos.type !== "i32" || !isVector(pos) || pos.ne[0] !== a.ne[2]) {
+      fail("rope", `positions ${show(pos)} do not fit ${show(a)}, expected i32 [${a.ne[2]}]`);
+    }
+    const { n_dims } = params;
+    if (!Number.isInteger(n_dims) || n_dims <= 0 || n_dims % 2 !== 0 || n_dims > a.ne[0]) {
+      fail("rope", `n_dims is ${n_dims}, expected an even number up to ${a.ne[0]}`);
+    }
+    if (freq_factors && (freq_factors.type !== "f32" || freq_factors.ne[0] < n_dims / 2)) {
+      fail("rope", `frequency factors ${show(freq_factors)}, expected f32 [${n_dims / 2}]`);
+    }
+    const src = freq_factors ? [a, pos, freq_factors] : [a, pos];
+    return this.#node({ kind: "rope", ...params }, "f32", a.ne, src);
+  }
+
+  /** silu(gate) * up, by element; f32, both of one shape. Shazeer 2020. */
+  swiglu_split(gate: Tensor, up: Tensor): Tensor {
+    f32("swiglu_split", gate);
+    f32("swiglu_split", up);
+    if (!sameShape(gate, up)) {
+      fail("swiglu_split", `${show(gate)} and ${show(up)} differ in shape`);
+    }
+    return this.#node({ kind: "swiglu_split" }, "f32", gate.ne, [gate, up]);
+  }
+
+  /**
+   * silu(first half of a row) * second half.
+   *
+   * @param a f32 [2 * n, m]
+   * @returns f32 [n, m]
+   */
+  swiglu(a: Tensor): Tensor {
+    f32("swiglu", a);
+    if (a.ne[0] % 2 !== 0) fail("swiglu", `rows of ${show(a)} are odd, expected two halves`);
+    return this.#node({ kind: "swiglu" }, "f32", [a.ne[0] / 2, a.ne[1], a.ne[2], a.ne[3]], [a]);
+  }
+
+  /** The same values in another shape. */
+  reshape(a: Tensor, ...ne: number[]): Tensor {
+    const shape = full(ne);
+    if (count(shape) !== count(a.ne)) {
+      fail("reshape", `${show(a)} does not have ${shape.join(" x ")} values`);
+    }
+    return this.#node({ kind: "reshape" }, a.type, shape, [a]);
+  }
+
+  /**
+   * Writes `k` and `v` of the batch into the cache of layer `il`, then attends over what each token may see.
+   * Heads of `q` share keys and values in groups (Ainslie et al. 2023).
+   *
+   * @param q f32 [n_embd_head, n_head, n_tokens]
+   * @param k f32 [n_embd_head, n_head_kv, n_tokens]
+   * @param v f32 [n_embd_head, n_head_kv, n_tokens]
+   * @returns f32 [n_embd_head * n_head, n_tokens]
+   */
+  attention(q: Tensor, k: Tensor, v: Tensor, params: AttentionParams): Tensor {
+    for (const t of [q, k, v]) f32("attention", t);
+    if (q.ne[0] !== k.ne[0] || q.ne[2] !== k.ne[2] || !sameShape(k, v)) {
+      fail("attention", `q ${show(q)}, k ${show(k)} and v ${show(v)} do not belong together`);
+    }
+    if (q.ne[1] % k.ne[1] !== 0) {
+      fail("attention", `${q.ne[1]} query heads cannot share ${k.ne[1]} key heads evenly`);
+    }
+    const ne: Ne = [q.ne[0] * q.ne[1], q.ne[2], 1, 1];
+    return this.#node({ kind: "attention", ...params }, "f32", ne, [q, k, v]);
+  }
+
+  /** The op of `node`, which another graph recorded, with other sources of the same shapes. */
+  copy(node: Tensor, src: readonly Tensor[]): Tensor {
+    if (node.op.kind === "weight") return this.concat_weights(node.op.parts);
+    return this.#node(node.op, node.type, node.ne, src);
+  }
+
+  #binary(kind: "add" | "mul", a: Tensor, b: Tensor): Tensor {
+    f32(kind, a);
+    f32(kind, b);
+    if (!a.ne.every((n, i) => n === b.ne[i] || b.ne[i] === 1)) {
+      fail(kind, `${show(b)} cannot be repeated to ${show(a)}`);
+    }
+    return this.#node({ kind }, "f32", a.ne, [a, b]);
+  }
+
+  #node(op: Op, type: DType, ne: Ne, src: readonly Tensor[]): Tensor {
+    const node: Tensor = { id: this.nodes.length, op, type, ne, src };
+    this.nodes.push(node);
+    return node;
+  }
+}
+
+/** `f32 [64, 9, 1, 1]`, for messages. */
+export function show(t: { type: DType; ne: Ne }): string {
+  return `${t.type} [${t.ne.join(", ")}]`;
+}
+
+function fail(op: string, reason: string): never {
+  throw new ShapeError(`Cannot record ${op}: ${reason}`);
+}
+
+function f32(op: string, t: Tensor): void {
+  if (t.type !== "f32") fail(op, `an operand is ${show(t)}, expected f32`);
+}
+
+function full(ne: readonly number[]): Ne {
+  for (const n of ne) {
+    if (!Number.isSafeInteger(n) || n < 1) fail("shape", `[${ne.join(", ")}] holds ${n}, expected 1 or more`);
+  }
+  return [ne[0] ?? 1, ne[1] ?? 1, ne[2] ?? 1, ne[3] ?? 1];
+}
+
+function count(ne: Ne): number {
+  return ne[0] * ne[1] * ne[2] * ne[3];
+}
+
+function isVector(t: Tensor): boolean {
+  return t.ne[1] === 1 && t.ne[2] === 1 && t.ne[3] === 1;
+}
+
+function sameShape(a: Tensor, b: Tensor): boolean {
+  return a.ne.every((n, i) => n === b.ne[i]);
+}

@@ -1,0 +1,80 @@
+/**
+ * A handler on Deno.serve: the options that Deno needs, with @std/http's router in front.
+ *
+ * The only module that imports @std/http.
+ *
+ * @module
+ */
+import { STATUS_CODE } from "@std/http/status";
+import { type Route, route } from "@std/http/unstable-route";
+import {
+  DEFAULT_ADDRESS,
+  type RunningServer,
+  type ServeOptions,
+  urlOf,
+  withKeepAlive,
+} from "./server.ts";
+
+/** How to serve a handler on Deno. */
+export interface DenoServeOptions extends ServeOptions {
+  /** Rows of the program's own that are asked before the handler. Default none. */
+  routes?: Route[];
+}
+
+/** Pause before listening again, so that a machine without file descriptors is not kept busy. */
+const LISTEN_AGAIN_MS = 100;
+
+/** Starts to listen. Throws where the address is taken. */
+export function serve(options: DenoServeOptions): RunningServer {
+  const { handler } = options;
+  const forced = new AbortController();
+  let isStopping = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  // A connection of HTTP/2 has no such header, and Deno drops it there.
+  const answer = route(
+    options.routes ?? [],
+    async (request) => withKeepAlive(await handler(request)),
+  );
+  const listen = (hostname: string, port: number): Deno.HttpServer<Deno.NetAddr> => {
+    const server = Deno.serve({
+      hostname,
+      port,
+      signal: forced.signal,
+      onListen: () => undefined,
+      onError: () => new Response(null, { status: STATUS_CODE.InternalServerError }),
+    }, answer);
+    // Without file descriptors Deno gives up the listener, and the rejection would end the process.
+    server.finished.catch(() => {
+      if (!isStopping) timer = setTimeout(listenAgain, LISTEN_AGAIN_MS);
+    });
+    return server;
+  };
+  let server = listen(
+    options.hostname ?? DEFAULT_ADDRESS.hostname,
+    options.port ?? DEFAULT_ADDRESS.port,
+  );
+  const { hostname, port } = server.addr;
+  function listenAgain(): void {
+    try {
+      server = listen(hostname, port);
+    } catch {
+      // Still no descriptor.
+      timer = setTimeout(listenAgain, LISTEN_AGAIN_MS);
+    }
+  }
+  return {
+    hostname,
+    port,
+    url: urlOf(hostname, port),
+    async stop(graceMs = 0) {
+      isStopping = true;
+      clearTimeout(timer);
+      // It waits for open streams without end; the abort closes them.
+      const closed = server.shutdown();
+      await handler.drain(graceMs);
+      forced.abort();
+      await closed;
+    },
+  };
+}

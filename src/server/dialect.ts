@@ -1,0 +1,95 @@
+/**
+ * Dialect: one wire language, as pure functions between bodies, requests and events.
+ *
+ * No wire name appears below `dialects/`, and no dialect sees a Request, a Response, a clock or a
+ * generator; ids of SSE messages are put on from outside.
+ *
+ * @module
+ */
+import type { GenerateRequest, ModelInfo } from "../engine/generator.ts";
+import type { FinishReason, GenerationStats, StreamEvent, UsageEvent } from "../stream/event.ts";
+import type { SseMessage } from "../stream/sse.ts";
+import type { JsonObject } from "./fields.ts";
+import type { PublicError } from "./public_error.ts";
+
+/** What is fixed about one answer before its first event. */
+export interface AnswerContext {
+  readonly model: ModelInfo;
+  /** 32 hexadecimal digits, different for every answer. */
+  readonly id: string;
+  /** Unix seconds. */
+  readonly created: number;
+}
+
+/** Messages of one event, in order; none where the dialect has nothing to say about it. */
+export type Encode = (event: StreamEvent) => SseMessage[];
+
+/** A finished generation, for an answer in one piece. */
+export interface Completion {
+  /** Text of the channels content and tool. */
+  readonly text: string;
+  /** Text of the channel reasoning. */
+  readonly reasoning: string;
+  /** Ids of all sampled tokens. */
+  readonly ids: readonly number[];
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  readonly stats: GenerationStats;
+}
+
+/** Token counts, as the usage event has them. */
+export type Usage = Omit<UsageEvent, "type">;
+
+/** One accepted request with all that is needed to answer it: as a stream or in one piece. */
+export type Exchange = StreamExchange | WholeExchange;
+
+interface AcceptedRequest {
+  readonly request: GenerateRequest;
+  /** The JSON body of a failure of this exchange before its headers. */
+  errorBody(error: PublicError): unknown;
+}
+
+/** An exchange whose events are sent as they come. */
+export interface StreamExchange extends AcceptedRequest {
+  readonly stream: true;
+  /** A new encoder. What it remembers is a pure function of the events it was given. */
+  encoder(): Encode;
+}
+
+/** An exchange that is answered by one JSON body at the end. */
+export interface WholeExchange extends AcceptedRequest {
+  readonly stream: false;
+  /** The JSON body. */
+  answer(completion: Completion): unknown;
+}
+
+/** A path that generates. Always POST. */
+export interface GenerateRoute {
+  readonly path: string;
+  /** @throws RequestError that names every bad field */
+  accept(body: JsonObject, context: AnswerContext): Exchange;
+}
+
+/** A path that tells something about the model. Always GET. */
+export interface ModelRoute {
+  /** An end of `/*` takes any rest; the rest is percent-decoded. */
+  readonly path: string;
+  /** @throws RequestError with status 404 where `rest` names nothing */
+  describe(model: ModelInfo, rest: string): unknown;
+}
+
+/** One wire language. */
+export interface Dialect {
+  readonly name: string;
+  readonly generates: readonly GenerateRoute[];
+  readonly describes: readonly ModelRoute[];
+  /** The JSON body of a failure before a request was accepted. */
+  errorBody(error: PublicError): unknown;
+}
+
+/** The usage event, or the same out of the statistics where a generator gives none. */
+export function usageOf(stats: GenerationStats, usage: UsageEvent | undefined): Usage {
+  if (usage !== undefined) return usage;
+  const { promptTokens, generatedTokens } = stats;
+  return { promptTokens, completionTokens: generatedTokens, cachedTokens: 0 };
+}

@@ -1,0 +1,17 @@
+/**
+ * The HTTP surface: a Generator as a Web-standard fetch handler, and as an in-process `fetch`.
+ *
+ * @module
+ */
+export { createHandler } from "./handler.ts";
+export type { Handler, HandlerOptions } from "./handler.ts";
+export { inProcessFetch } from "./fetch.ts";
+export type { Fetch } from "./fetch.ts";
+export type {
+  ChatMessage,
+  GenerateRequest,
+  Generator,
+  ModelInfo,
+  SamplingOptions,
+} from "../engine/generator.ts";
+export type { StreamEvent } from "../stream/event.ts";

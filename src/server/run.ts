@@ -1,0 +1,136 @@
+/**
+ * Run: one generation that a request has started, from its first event to its one terminal event.
+ *
+ * Knows no dialect and no HTTP. Whatever the generator does, `next()` never throws, gives exactly one
+ * terminal event, and the generator is returned when nobody wants it any more.
+ *
+ * @module
+ */
+import type { GenerateRequest, Generator } from "../engine/generator.ts";
+import type { ErrorEvent, StartEvent, StreamEvent } from "../stream/event.ts";
+import type { Completion } from "./dialect.ts";
+import { usageOf } from "./dialect.ts";
+import { publicError, publicEvent } from "./public_error.ts";
+import { EngineError, SluiceError } from "../errors.ts";
+
+/** Told of every failure that clients hear little about; must not throw. */
+export type Report = (failure: unknown) => void;
+
+/** True for the event that ends a stream. */
+export function isTerminal(event: StreamEvent): boolean {
+  return event.type === "complete" || event.type === "error";
+}
+
+/** One generation in progress. */
+export class Run {
+  readonly #events: AsyncGenerator<StreamEvent, void, undefined>;
+  readonly #abort: AbortController;
+  readonly #report: Report;
+  #isOver = false;
+  /** The start event. */
+  readonly start: StartEvent;
+  /** Settles once the generator has given back what it held; never rejects. */
+  readonly over: Promise<void>;
+  #settle: () => void = () => undefined;
+
+  private constructor(
+    start: StartEvent,
+    events: AsyncGenerator<StreamEvent, void, undefined>,
+    abort: AbortController,
+    report: Report,
+  ) {
+    this.start = start;
+    this.#events = events;
+    this.#abort = abort;
+    this.#report = report;
+    this.over = new Promise((resolve) => this.#settle = resolve);
+  }
+
+  /**
+   * Starts a generation and waits for its start event, so that a refusal still has a status code.
+   *
+   * @throws what the generator throws before it starts
+   */
+  static async begin(generator: Generator, request: GenerateRequest, report: Report): Promise<Run> {
+    const abort = new AbortController();
+    const events = generator.generate(request, abort.signal);
+    const first = await events.next();
+    if (first.done === true || first.value.type !== "start") {
+      abort.abort();
+      await events.return();
+      if (first.value?.type !== "error") throw new EngineError("The generation did not start");
+      const { message, code, hints } = first.value;
+      throw new SluiceError(message, code, 500, { hints });
+    }
+    return new Run(first.value, events, abort, report);
+  }
+
+  /** The next event, or undefined after the terminal one. One call at a time. */
+  async next(): Promise<StreamEvent | undefined> {
+    if (this.#isOver) return undefined;
+    const event = await this.#take();
+    if (isTerminal(event)) void this.#finish();
+    return event;
+  }
+
+  /** Ends the generation. A `next()` that waits is woken with a terminal event. */
+  async cancel(): Promise<void> {
+    // Abort first: return() alone would wait for the next() that waits for a token.
+    this.#abort.abort();
+    await this.#finish();
+  }
+
+  /** Asks for an early end and leaves the terminal event to whoever reads. */
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  async #take(): Promise<StreamEvent> {
+    try {
+      const step = await this.#events.next();
+      if (step.done === true) throw new EngineError("The generation ended without saying how");
+      if (step.value.type !== "error") return step.value;
+      this.#report(step.value);
+      return publicEvent(step.value);
+    } catch (thrown) {
+      this.#report(thrown);
+      const { code, message, hints } = publicError(thrown);
+      return { type: "error", code, message, hints: [...hints] };
+    }
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#isOver) return this.over;
+    this.#isOver = true;
+    try {
+      await this.#events.return();
+    } catch (thrown) {
+      this.#report(thrown);
+    }
+    this.#settle();
+  }
+}
+
+/** Reads a run to its end and puts the pieces together; the error event where it failed. */
+export async function collect(run: Run): Promise<Completion | ErrorEvent> {
+  let text = "";
+  let reasoning = "";
+  const ids: number[] = [];
+  let usage: Parameters<typeof usageOf>[1];
+  for (;;) {
+    const event = await run.next();
+    if (event === undefined) {
+      return publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });
+    }
+    if (event.type === "token") {
+      ids.push(...event.ids);
+      if (event.channel === "reasoning") reasoning += event.text;
+      else text += event.text;
+    } else if (event.type === "usage") usage = event;
+    else if (event.type === "error") return event;
+    else if (event.type === "complete") {
+      const { finishReason, stats } = event;
+      return { text, reasoning, ids, finishReason, usage: usageOf(stats, usage), stats };
+    }
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * StreamEvent: the one vocabulary between the engine, the logs and every dialect.
+ *
+ * Knows no model and no HTTP. A stream is `start`, then `token`s with `seq` 1, 2, 3 ..., then exactly one
+ * terminal event: `complete` or `error`. Times are in milliseconds.
+ *
+ * @module
+ */
+
+/** Why a generation ended; each dialect maps its own words. */
+export type FinishReason = "length" | "stop" | "eos" | "tool_calls" | "cancelled" | "error";
+
+/** What a piece of text belongs to. */
+export type Channel = "content" | "reasoning" | "tool";
+
+/** The request was admitted; nothing has been computed yet. */
+export interface StartEvent {
+  type: "start";
+  /** Hash of all that the tokens depend on, or null where a replay cannot be promised. */
+  replay: string | null;
+  /** Tokens of the prompt. */
+  promptTokens: number;
+}
+
+/** One sampled token, or several where a held-back stop string was let go. */
+export interface TokenEvent {
+  type: "token";
+  /** 1 for the first token of the stream. */
+  seq: number;
+  /** Ids as the engine sampled them. */
+  ids: number[];
+  /** Whole code points only; empty while a code point or a possible stop string is held back. */
+  text: string;
+  /** Since the request was admitted. */
+  timeMs: number;
+  /** Index of the answer, 0 unless several were asked for. */
+  choice: number;
+  channel: Channel;
+}
+
+/** What the request used, once, before `complete`. */
+export interface UsageEvent {
+  type: "usage";
+  promptTokens: number;
+  completionTokens: number;
+  /** Tokens of the prompt that were not computed again. */
+  cachedTokens: number;
+}
+
+/** Durations and counts of a finished generation. */
+export interface GenerationStats {
+  promptTokens: number;
+  generatedTokens: number;
+  /** From admission to the first prefill step. */
+  queueMs: number;
+  /** From the first prefill step to the first token. */
+  prefillMs: number;
+  /** From the first token to the last. */
+  decodeMs: number;
+  /** From admission to the end. */
+  totalMs: number;
+}
+
+/** The generation ended as it should. Terminal. */
+export interface CompleteEvent {
+  type: "complete";
+  finishReason: FinishReason;
+  stats: GenerationStats;
+}
+
+/** The generation failed after it had started. Terminal. */
+export interface ErrorEvent {
+  type: "error";
+  /** Code of the error class. */
+  code: string;
+  message: string;
+  hints: string[];
+}
+
+/** Any event of a stream, told apart by `type`. */
+export type StreamEvent = StartEvent | TokenEvent | UsageEvent | CompleteEvent | ErrorEvent;

@@ -1,0 +1,82 @@
+import { describe, expect, test } from "bun:test";
+import { cpuRewrites, lower } from "../../src/graph/lower.ts";
+import { Graph, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
+
+const lookup: WeightLookup = (name) => ({ type: name.startsWith("f16") ? "f16" : "q4_1", ne: [64, 32, 1, 1] });
+
+/** A feed-forward layer as models record it. */
+function feedForward(g: Graph, gate = "gate", up = "up"): { out: Tensor; gateProduct: Tensor } {
+  const x = g.input("x", "f32", 64, 3);
+  const gateProduct = g.mul_mat(g.weight(gate), x);
+  const out = g.swiglu_split(gateProduct, g.mul_mat(g.weight(up), x));
+  return { out, gateProduct };
+}
+
+const kinds = (nodes: readonly Tensor[]): string[] => nodes.map((n) => n.op.kind);
+
+describe("lower", () => {
+  test("without rewrites is the identity on what the output needs", () => {
+    const g = new Graph(lookup);
+    const { out } = feedForward(g);
+    const lowered = lower(g, out, lookup, []);
+    expect(kinds(lowered.nodes).sort()).toEqual(kinds(g.nodes).sort());
+    expect(lowered.output?.op.kind).toBe("swiglu_split");
+  });
+
+  test("drops what neither the output nor the cache needs", () => {
+    const g = new Graph(lookup);
+    const { out } = feedForward(g);
+    g.add(out, out);
+    expect(kinds(lower(g, out, lookup, []).nodes)).not.toContain("add");
+    expect(lower(g, undefined, lookup, []).nodes).toEqual([]);
+  });
+
+  test("keeps attention whose result nobody reads, because it writes the cache", () => {
+    const g = new Graph(lookup);
+    const heads = (name: string): Tensor => g.input(name, "f32", 16, 2, 3);
+    g.attention(heads("q"), heads("k"), heads("v"), { il: 0, kq_scale: 1 });
+    expect(kinds(lower(g, undefined, lookup, []).nodes)).toContain("attention");
+  });
+
+  test("puts every value behind its sources", () => {
+    const g = new Graph(lookup);
+    const { out } = feedForward(g);
+    for (const node of lower(g, out, lookup, cpuRewrites).nodes) {
+      for (const source of node.src) expect(source.id).toBeLessThan(node.id);
+    }
+  });
+});
+
+describe("joinGateUp", () => {
+  test("turns two products under SwiGLU into one with a joined weight", () => {
+    const g = new Graph(lookup);
+    const lowered = lower(g, feedForward(g).out, lookup, cpuRewrites);
+    expect(kinds(lowered.nodes)).toEqual(["weight", "input", "mul_mat", "swiglu"]);
+    const [weight] = lowered.nodes;
+    expect(weight?.op).toEqual({ kind: "weight", parts: ["gate", "up"] });
+    expect(weight?.ne).toEqual([64, 64, 1, 1]);
+    expect(lowered.output?.ne).toEqual([32, 3, 1, 1]);
+  });
+
+  test("leaves products alone that something else reads too", () => {
+    const g = new Graph(lookup);
+    const { out, gateProduct } = feedForward(g);
+    const lowered = lower(g, g.add(out, gateProduct), lookup, cpuRewrites);
+    expect(kinds(lowered.nodes)).toContain("swiglu_split");
+  });
+
+  test("leaves weights of different types alone", () => {
+    const g = new Graph(lookup);
+    const lowered = lower(g, feedForward(g, "gate", "f16_up").out, lookup, cpuRewrites);
+    expect(kinds(lowered.nodes)).toContain("swiglu_split");
+  });
+
+  test("leaves products with a bias alone", () => {
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const bias = g.input("bias", "f32", 32);
+    const gate = g.add(g.mul_mat(g.weight("gate"), x), bias);
+    const out = g.swiglu_split(gate, g.mul_mat(g.weight("up"), x));
+    expect(kinds(lower(g, out, lookup, cpuRewrites).nodes)).toContain("swiglu_split");
+  });
+});

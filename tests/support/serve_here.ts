@@ -1,0 +1,15 @@
+/**
+ * Serves a handler with the adapter of the runtime that runs, so that one test file covers both.
+ *
+ * @module
+ */
+import type { Handler } from "../../src/server/handler.ts";
+import type { RunningServer } from "../../src/server/adapters/server.ts";
+
+/** Listens on a free local port. */
+export async function serveHere(handler: Handler): Promise<RunningServer> {
+  const { serve } = "Deno" in globalThis
+    ? await import("../../src/server/adapters/deno.ts")
+    : await import("../../src/server/adapters/bun.ts");
+  return serve({ handler, port: 0 });
+}

@@ -1,0 +1,142 @@
+/**
+ * Rules on the tree as a whole: its top level, a test for each module, nothing that nobody uses.
+ *
+ * @module
+ */
+import { importsOf, resolve } from "./imports.ts";
+import { isGenerated, type SourceFile } from "./source.ts";
+
+/** What the project is made of. */
+const REQUIRED = [
+  "build.zig",
+  "deno.json",
+  "examples",
+  "kernels",
+  "mod.ts",
+  "package.json",
+  "src",
+  "tests",
+];
+
+/** What may stand beside it. */
+const COMPANIONS = new Set([
+  ".ci",
+  ".gitignore",
+  "AGENTS.md",
+  "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "LICENSE",
+  "README.md",
+  "bench",
+  "build.zig.zon",
+  "bun.lock",
+  "deno.offline.json",
+  "docs",
+  "tools",
+  "tsconfig.json",
+]);
+
+/** The eight names of the top level stand, and what is beside them is known. */
+export function topLevel(files: readonly SourceFile[]): string[] {
+  const names = new Set(files.map(({ path }) => path.split("/")[0] ?? ""));
+  const missing = REQUIRED.filter((name) => !names.has(name));
+  const foreign = [...names].filter((name) => !REQUIRED.includes(name) && !COMPANIONS.has(name));
+  return [
+    ...missing.map((name) => `${name}: missing, the top level must have it`),
+    ...foreign.map((name) => `${name}: not a name of the top level, move it into a folder`),
+  ];
+}
+
+/** Words that say nothing of what a file is for. */
+const EMPTY_NAMES = /(^|\/|_)(utils?|helpers?|common|misc|managers?)(_|\.|\/)/;
+
+/** Every file and folder is named for what it is. */
+export function fileNames(files: readonly SourceFile[]): string[] {
+  return files.flatMap(({ path }) => {
+    if (EMPTY_NAMES.test(path)) return [`${path}: named for nothing, name the noun that it is`];
+    if (!path.endsWith(".ts") || /^[a-z0-9_./]+$/.test(path)) return [];
+    return [`${path}: write file names in snake_case`];
+  });
+}
+
+/** Modules of src that no test is named for or imports, with the reason. */
+export const UNTESTED: Readonly<Record<string, string>> = {
+  "src/engine/generator.ts": "types only",
+  "src/engine/protocol.ts": "types only",
+  "src/runtime/ffi.ts": "types only",
+  "src/stream/event.ts": "types only",
+};
+
+/** Each module has a test: of its own name, or one in the mirrored folder that imports it. */
+export function testedModules(
+  files: readonly SourceFile[],
+  untested: Readonly<Record<string, string>> = UNTESTED,
+): string[] {
+  const tests = files.filter(({ path }) => path.endsWith(".test.ts"));
+  const isTested = (path: string): boolean => {
+    const folder = path.replace(/^src\//, "tests/").replace(/[^/]*$/, "");
+    return tests.some((file) =>
+      file.path === path.replace(/^src\//, "tests/").replace(/\.ts$/, ".test.ts") ||
+      (file.path.startsWith(folder) &&
+        importsOf(file).some(({ specifier }) => resolve(file.path, specifier) === path))
+    );
+  };
+  const modules = files.filter((file) =>
+    file.path.startsWith("src/") && file.path.endsWith(".ts") && !isGenerated(file)
+  ).map(({ path }) => path);
+  const missing = modules.filter((path) => !isTested(path) && untested[path] === undefined);
+  const stale = Object.keys(untested).filter((path) => !modules.includes(path) || isTested(path));
+  return [
+    ...missing.map((path) => `${path}: no test below ${path.replace("src/", "tests/")}, write one`),
+    ...stale.map((path) => `${path}: listed in UNTESTED, but it has a test or is gone: unlist it`),
+  ];
+}
+
+/** Whether a person, a script or another program starts the file. */
+function isEntry({ path, code }: SourceFile): boolean {
+  return /^(mod\.ts|src\/cli\.ts|build\.zig)$/.test(path) || /^(examples|bench)\//.test(path) ||
+    code.includes("import.meta.main");
+}
+
+/** The files that a file names: modules by import, sources of kernels by their names. */
+function namedFiles(file: SourceFile, files: readonly SourceFile[]): string[] {
+  if (file.path.endsWith(".ts")) {
+    return importsOf(file).map(({ specifier }) => resolve(file.path, specifier));
+  }
+  const named = new Set(file.text.match(/[\w.]+\.(?:zig|c|h|map)\b/g));
+  return files.map(({ path }) => path).filter((path) => named.has(path.split("/").at(-1) ?? path));
+}
+
+function reach(files: readonly SourceFile[], entries: readonly string[]): Set<string> {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const reached = new Set<string>();
+  const waiting = [...entries];
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    const file = byPath.get(path);
+    if (file === undefined || reached.has(path)) continue;
+    reached.add(path);
+    waiting.push(...namedFiles(file, files));
+  }
+  return reached;
+}
+
+/** No module that only its test uses, and no file that nothing leads to. */
+export function unreachableFiles(files: readonly SourceFile[]): string[] {
+  const paths = files.map(({ path }) => path);
+  const { exports, imports } = JSON.parse(
+    files.find(({ path }) => path === "deno.json")?.text ?? "{}",
+  );
+  const mapped = Object.values<string>({ ...exports, ...imports });
+  const entries = [
+    ...mapped.filter((path) => path.startsWith("./")).map((path) => path.slice(2)),
+    ...files.filter(isEntry).map(({ path }) => path),
+    ...paths.filter((path) => path.startsWith("tools/std_http/")),
+  ];
+  const used = reach(files, entries);
+  const tested = reach(files, [...entries, ...paths.filter((path) => path.endsWith(".test.ts"))]);
+  return paths
+    .filter((path) => /^(src|tests|tools|kernels)\/.*\.(ts|zig|c|h|map)$/.test(path))
+    .filter((path) => !(path.startsWith("src/") ? used : tested).has(path))
+    .map((path) => `${path}: nothing but a test leads to it, use it or remove it`);
+}

@@ -1,0 +1,168 @@
+/**
+ * Shows how far the steps are: a bar each on a terminal, else a line each ten seconds.
+ *
+ * @module
+ */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+/** The progress of one step, in bytes. */
+export interface Bar {
+  /** Begins a phase of the step with a verb ("fetching") and what it will count to, if known. */
+  phase(verb: string, totalBytes?: number): void;
+  /** Sets the bytes done in this phase, and what it counts to where that is known only now. */
+  readonly set: (bytes: number, totalBytes?: number) => void;
+  /** The step is finished. */
+  finish(): void;
+}
+
+/** Where lines go; `process.stderr` is one. */
+export interface Output {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+const terminalIntervalMs = 100;
+const plainIntervalMs = 10_000;
+const barCells = 24;
+
+/** Bytes for people, in units of 1000: "98.4 MB". */
+export function megabytes(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** Seconds for people: "48 s", "2 min 5 s". */
+export function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+class StepBar implements Bar {
+  readonly #name: string;
+  readonly #now: () => number;
+  #startedMs: number;
+  #verb = "waiting";
+  #total: number | undefined;
+  #bytes = 0;
+  finished = false;
+
+  constructor(name: string, now: () => number) {
+    this.#name = name;
+    this.#now = now;
+    this.#startedMs = now();
+  }
+
+  phase(verb: string, totalBytes?: number): void {
+    this.#verb = verb;
+    this.#total = totalBytes;
+    this.#bytes = 0;
+    this.#startedMs = this.#now();
+  }
+
+  readonly set = (bytes: number, totalBytes: number | undefined = this.#total): void => {
+    this.#total = totalBytes;
+    this.#bytes = Math.min(bytes, totalBytes ?? Infinity);
+  };
+
+  finish(): void {
+    this.finished = true;
+    this.#verb = "done";
+  }
+
+  line(nameWidth: number): string {
+    const name = this.#name.padEnd(nameWidth);
+    if (this.finished || this.#verb === "waiting") return `  ${name}  ${this.#verb}`;
+    const time = duration(this.#now() - this.#startedMs);
+    if (this.#total === undefined) {
+      const bytes = this.#bytes === 0 ? "" : ` ${megabytes(this.#bytes)},`;
+      return `  ${name}  ${this.#verb}${bytes} ${time}`;
+    }
+    const share = this.#total === 0 ? 1 : this.#bytes / this.#total;
+    const full = Math.floor(share * barCells);
+    const bar = "#".repeat(full) + ".".repeat(barCells - full);
+    const percent = `${Math.floor(share * 100)} %`.padStart(5);
+    const of = `${megabytes(this.#bytes)} of ${megabytes(this.#total)}`;
+    return `  ${name}  [${bar}] ${percent}  ${this.#verb} ${of}, ${time}`;
+  }
+}
+
+/** The bars of all steps, drawn together. Dispose it to draw the last state and stop. */
+export class Progress implements Disposable {
+  readonly #output: Output;
+  readonly #bars: StepBar[] = [];
+  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #now: () => number;
+  #nameWidth = 0;
+  #drawn = 0;
+
+  constructor(output: Output, now: () => number = Date.now) {
+    this.#output = output;
+    this.#now = now;
+    const everyMs = output.isTTY ? terminalIntervalMs : plainIntervalMs;
+    this.#timer = setInterval(() => this.draw(), everyMs);
+  }
+
+  /** Adds the bar of one step. */
+  bar(name: string): Bar {
+    const bar = new StepBar(name, this.#now);
+    this.#nameWidth = Math.max(this.#nameWidth, name.length);
+    this.#bars.push(bar);
+    return bar;
+  }
+
+  /** Draws now: all bars over the last drawing, or a line for each unfinished one. */
+  draw(): void {
+    if (!this.#output.isTTY) {
+      for (const bar of this.#bars) {
+        if (!bar.finished) this.#output.write(`${bar.line(this.#nameWidth)}\n`);
+      }
+      return;
+    }
+    const width = this.#output.columns ?? 80;
+    const lines = this.#bars.map((bar) =>
+      `\x1b[2K${bar.line(this.#nameWidth).slice(0, width - 1)}\n`
+    );
+    const up = this.#drawn === 0 ? "" : `\x1b[${this.#drawn}A`;
+    this.#output.write(up + lines.join(""));
+    this.#drawn = lines.length;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    if (this.#output.isTTY) this.draw();
+  }
+}
+
+/** Bytes of all files under a folder; a file that goes away meanwhile counts as nothing. */
+export async function folderBytes(folder: string): Promise<number> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const sizes = entries.map((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return folderBytes(path);
+    return stat(path).then((file) => file.size, () => 0);
+  });
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
+/** Sets a bar to the growth of folders while another program fills them. Dispose it to stop. */
+export function watchGrowth(folders: readonly string[], bar: Bar): Disposable {
+  const size = async (): Promise<number> =>
+    (await Promise.all(folders.map(folderBytes))).reduce((sum, bytes) => sum + bytes, 0);
+  let stopped = false;
+  let before: number | undefined;
+  const look = async (): Promise<void> => {
+    const bytes = await size();
+    before ??= bytes;
+    if (stopped) return;
+    bar.set(bytes - before);
+    timer = setTimeout(look, 500);
+  };
+  let timer = setTimeout(look, 0);
+  return {
+    [Symbol.dispose]() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
