@@ -9,25 +9,26 @@ const Build = std.Build;
 const zig_version = "0.17.0";
 comptime {
     if (!std.mem.eql(u8, builtin.zig_version_string, zig_version)) @compileError(
-        "Cannot build with Zig " ++ builtin.zig_version_string ++ ": expected " ++ zig_version ++
-            ", get it with tools/setup or set SLUICE_ZIG",
+        "Cannot build with Zig " ++ builtin.zig_version_string ++ ": expected " ++ zig_version,
     );
 }
 
 const Steps = struct {
     install: *Build.Step,
+    verify: *Build.Step,
+    @"test": *Build.Step,
+    check: *Build.Step,
     symbols: *Build.Step,
     symbols_check: *Build.Step,
-    check: *Build.Step,
-    @"test": *Build.Step,
 
     fn init(b: *Build) Steps {
         return .{
             .install = b.getInstallStep(),
-            .symbols = b.step("symbols", "Write src/ggml/symbols.generated.ts from the headers"),
-            .symbols_check = b.step("symbols-check", "Fail if src/ggml/symbols.generated.ts is stale"),
-            .check = b.step("check", "Compile for every supported target, install nothing"),
+            .verify = b.step("verify", "Check what the library needs and shows; install does it too"),
             .@"test" = b.step("test", "Run the Zig tests"),
+            .check = b.step("check", "Compile for every supported target, install nothing"),
+            .symbols = b.step("symbols", "Write src/ggml/symbols.generated.ts from the headers"),
+            .symbols_check = b.step("symbols-check", "Fail if that file is stale"),
         };
     }
 };
@@ -36,19 +37,17 @@ const Options = struct {
     target: Build.ResolvedTarget,
     optimize: std.lang.Optimize,
     strip: bool,
+    /// Source tree of ggml.
     ggml: Build.LazyPath,
 
     fn init(b: *Build) Options {
         const Mode = enum { fast, debug };
         const mode = b.option(Mode, "optimize", "fast (default) or debug") orelse .fast;
-        const strip = b.option(bool, "strip", "Leave debug information out (default: unless debug)");
+        const strip = b.option(bool, "strip", "Leave debug information out (default: if fast)");
         const source = b.option([]const u8, "ggml", "Source tree of ggml (default: kernels/ggml)");
         return .{
             .target = b.standardTargetOptions(.{}),
-            .optimize = switch (mode) {
-                .fast => .fast,
-                .debug => .debug,
-            },
+            .optimize = if (mode == .fast) .fast else .debug,
             .strip = strip orelse (mode == .fast),
             .ggml = if (source) |path| b.graph.cwdRelativePath(path) else b.path("kernels/ggml"),
         };
@@ -59,30 +58,10 @@ pub fn build(b: *Build) void {
     const steps: Steps = .init(b);
     const options: Options = .init(b);
     const library = addLibrary(b, options);
-    steps.install.dependOn(&b.addInstallArtifact(library, .{}).step);
+    addInstall(b, steps, library);
+    addTests(b, steps, options, library);
+    addCheck(b, steps, options);
     addSymbols(b, steps, options, library);
-}
-
-/// The generated symbol table: `symbols` writes it, `symbols-check` compares.
-fn addSymbols(b: *Build, steps: Steps, options: Options, library: *Build.Step.Compile) void {
-    const table = "src/ggml/symbols.generated.ts";
-    const generator = b.addExecutable(.{
-        .name = "symbols",
-        .root_module = b.createModule(.{
-            .root_source_file = b.path("kernels/build/symbols.zig"),
-            .target = b.graph.host,
-            .link_libc = true, // to open the library
-        }),
-    });
-    const run = b.addRunArtifact(generator);
-    run.addArtifactArg(library);
-    run.addFileArg(b.path("kernels/build/symbols.txt"));
-    run.addFileArg(b.path("kernels/include/sluice.h"));
-    run.addDirectoryArg(options.ggml.path(b, "include"));
-    const generated = run.addOutputFileArg("symbols.generated.ts");
-    const update = b.addUpdateSourceFiles();
-    update.addCopyFileToSource(generated, table);
-    steps.symbols.dependOn(&update.step);
 }
 
 /// The one shared library: ggml, its CPU backend and our code.
@@ -111,6 +90,102 @@ fn addLibrary(b: *Build, options: Options) *Build.Step.Compile {
     library.link_gc_sections = true;
     if (options.target.result.os.tag == .linux) {
         library.setVersionScript(b.path("kernels/build/exports.map"));
+    } else {
+        library.install_name = "@rpath/libsluice.dylib";
     }
     return library;
+}
+
+/// Nothing is installed that `verify` refuses.
+fn addInstall(b: *Build, steps: Steps, library: *Build.Step.Compile) void {
+    const install = b.addInstallArtifact(library, .{});
+    const verify = addVerify(b, library);
+    install.step.dependOn(verify);
+    steps.install.dependOn(&install.step);
+    steps.verify.dependOn(verify);
+}
+
+fn addVerify(b: *Build, library: *Build.Step.Compile) *Build.Step {
+    const run = b.addRunArtifact(addTool(b, "verify", false));
+    run.addArtifactArg(library);
+    run.expectExitCode(0);
+    return &run.step;
+}
+
+/// The Zig tests take ggml from the built library and everything of ours from its source.
+fn addTests(b: *Build, steps: Steps, options: Options, library: *Build.Step.Compile) void {
+    const module = b.createModule(.{
+        .root_source_file = b.path("kernels/tests.zig"),
+        .target = options.target,
+        .optimize = .safe,
+        .link_libc = true,
+    });
+    module.linkLibrary(library);
+    variants.add(b, module);
+    module.addIncludePath(b.path("kernels/include/openmp"));
+    module.addCSourceFile(.{
+        .file = b.path("kernels/cpu/openmp_test.c"),
+        .flags = &.{ "-std=c11", "-fopenmp" },
+    });
+    const tests = b.addTest(.{ .name = "kernels", .root_module = module, .use_llvm = true });
+    steps.@"test".dependOn(&b.addRunArtifact(tests).step);
+    steps.check.dependOn(&tests.step);
+    for ([_][]const u8{ "declaration", "verify" }) |name| {
+        const tool = b.addTest(.{ .name = name, .root_module = toolModule(b, name, false) });
+        steps.@"test".dependOn(&b.addRunArtifact(tool).step);
+    }
+}
+
+/// Compiles and links all of it for targets that this machine is not.
+fn addCheck(b: *Build, steps: Steps, options: Options) void {
+    const triples = [_][]const u8{ "x86_64-linux-gnu", "aarch64-linux-gnu", "aarch64-macos" };
+    for (triples) |triple| {
+        const query = Build.parseTargetQuery(.{ .arch_os_abi = triple }) catch unreachable;
+        var other = options;
+        other.target = b.resolveTargetQuery(query);
+        other.optimize = .debug;
+        steps.check.dependOn(addVerify(b, addLibrary(b, other)));
+    }
+}
+
+/// The generated symbol table: `symbols` writes it, `symbols-check` compares.
+fn addSymbols(b: *Build, steps: Steps, options: Options, library: *Build.Step.Compile) void {
+    const table = "src/ggml/symbols.generated.ts";
+    const generator = addTool(b, "symbols", true);
+    const update = b.addUpdateSourceFiles();
+    const generate = addGenerate(b, options, generator, library);
+    update.addCopyFileToSource(generate.addOutputFileArg("symbols.generated.ts"), table);
+    steps.symbols.dependOn(&update.step);
+    const compare = addGenerate(b, options, generator, library);
+    compare.addArg("--check");
+    compare.addFileArg(b.path(table));
+    compare.expectExitCode(0);
+    steps.symbols_check.dependOn(&compare.step);
+}
+
+fn addGenerate(
+    b: *Build,
+    options: Options,
+    generator: *Build.Step.Compile,
+    library: *Build.Step.Compile,
+) *Build.Step.Run {
+    const run = b.addRunArtifact(generator);
+    run.addArtifactArg(library);
+    run.addFileArg(b.path("kernels/build/symbols.txt"));
+    run.addFileArg(b.path("kernels/include/sluice.h"));
+    run.addDirectoryArg(options.ggml.path(b, "include"));
+    return run;
+}
+
+/// A program of kernels/build that runs during the build.
+fn addTool(b: *Build, name: []const u8, opens_libraries: bool) *Build.Step.Compile {
+    return b.addExecutable(.{ .name = name, .root_module = toolModule(b, name, opens_libraries) });
+}
+
+fn toolModule(b: *Build, name: []const u8, opens_libraries: bool) *Build.Module {
+    return b.createModule(.{
+        .root_source_file = b.path(b.fmt("kernels/build/{s}.zig", .{name})),
+        .target = b.graph.host,
+        .link_libc = opens_libraries,
+    });
 }

@@ -91,7 +91,7 @@ export fn sluice_mapping_read(
     const m = given("mapping", mapping) catch return failed;
     const t = given("tensor", destination) catch return failed;
     const n_pairs = count("n_ranges", n_ranges) catch return failed;
-    const pairs = list(f64, "ranges", ranges, 2 * n_pairs) catch return failed;
+    const pairs = list("ranges", ranges, 2 * n_pairs) catch return failed;
     return status(m.read(pairs, t));
 }
 
@@ -121,8 +121,8 @@ export fn sluice_graph_compute(
     const b = given("backend", backend) catch return failed;
     const g = given("graph", graph) catch return failed;
     const n = count("n_members", n_members) catch return failed;
-    const m = list(i32, "members", members, n) catch return failed;
-    _ = list(i32, "cancelled", cancelled, n) catch return failed;
+    const m = list("members", members, n) catch return failed;
+    _ = list("cancelled", cancelled, n) catch return failed;
     const finished = compute.compute(b, g, .{ .cancelled = cancelled, .members = m }) catch
         return failed;
     return if (finished) ok else aborted;
@@ -138,7 +138,7 @@ export fn sluice_sample(
     const values = row.of(logits, row_index) catch return failed;
     const p = row.params(params) catch return failed;
     const n = count("n_history", n_history) catch return failed;
-    const h = list(i32, "history", history, n) catch return failed;
+    const h = list("history", history, n) catch return failed;
     return @intCast(sampler.sample(variant.functions(), values, p, h) catch return failed);
 }
 
@@ -153,20 +153,20 @@ export fn sluice_sample_candidates(
     max: i32,
 ) i32 {
     const n_values = count("n_vocab", n_vocab) catch return failed;
-    const values = list(f32, "logits", logits, n_values) catch return failed;
+    const values = list("logits", logits, n_values) catch return failed;
     const p = row.params(params) catch return failed;
     const n = count("n_history", n_history) catch return failed;
-    const h = list(i32, "history", history, n) catch return failed;
+    const h = list("history", history, n) catch return failed;
     const room = count("max", max) catch return failed;
-    const out_ids = list(i32, "ids", ids, room) catch return failed;
-    const out = list(f32, "probabilities", probabilities, room) catch return failed;
+    const out_ids = list("ids", ids, room) catch return failed;
+    const out = list("probabilities", probabilities, room) catch return failed;
     const left = sampler.candidates(
         variant.functions(),
         values,
         p,
         h,
-        @constCast(out_ids),
-        @constCast(out),
+        out_ids,
+        out,
     ) catch return failed;
     return @intCast(left);
 }
@@ -203,11 +203,10 @@ fn count(comptime name: []const u8, value: i32) failure.Error!usize {
 
 /// `n` items that the caller owns. Null is fine for none.
 fn list(
-    comptime T: type,
     comptime name: []const u8,
-    items: ?[*]const T,
+    items: anytype,
     n: usize,
-) failure.Error![]const T {
+) failure.Error!@TypeOf(@as(std.meta.Child(@TypeOf(items)), undefined)[0..n]) {
     if (n == 0) return &.{};
     return (try given(name, items))[0..n];
 }

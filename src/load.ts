@@ -106,10 +106,11 @@ export async function load(ref: string, options: LoadOptions = {}): Promise<Mode
   positive("parallel", parallel);
   if (ctxSize !== undefined) positive("ctxSize", ctxSize);
   const { metadata } = readGguf(path);
+  const tokenizer = createTokenizer(metadata);
   const engine = await Engine.load({
     id,
-    tokenizer: createTokenizer(metadata),
-    template: ChatTemplate.fromMetadata(metadata),
+    tokenizer,
+    template: ChatTemplate.fromMetadata(metadata, tokenizer),
     core: {
       path,
       n_threads: threads,

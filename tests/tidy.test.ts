@@ -29,6 +29,7 @@ const RULES: readonly [string, Rule][] = [
   ["has no any", text.anyTypes],
   ["has no word that does not belong", text.bannedWords],
   ["has no focused test", text.focusedTests],
+  ["says of every skipped test what it needs", text.skipReasons],
   ["opens every module with its contract", text.moduleComments],
   ["marks generated files", text.generatedBanners],
   ["writes its own names in camelCase", text.snakeCaseNames],
@@ -100,8 +101,10 @@ describe("layout", () => {
       "src/worker.ts": "",
       "src/dead.ts": "",
       "tests/dead.test.ts": 'import { dead } from "../src/dead.ts";',
-      "build.zig": 'b.path("kernels/root.zig")',
+      "build.zig": 'b.path("kernels/root.zig"); tool("verify"); b.path("kernels/include")',
       "kernels/root.zig": "",
+      "kernels/verify.zig": "",
+      "kernels/include/omp.h": "",
       "kernels/dead.zig": "",
     };
     expect(find(layout.unreachableFiles, files)).toEqual(["src/dead.ts", "kernels/dead.zig"]);
@@ -238,6 +241,19 @@ describe("text", () => {
   it("focusedTests() finds .only", () => {
     const files = { "tests/a.test.ts": 'it.only("x", () => {});' };
     expect(find(text.focusedTests, files)).toEqual(["tests/a.test.ts:1"]);
+  });
+
+  it("skipReasons() wants the need in the name", () => {
+    const lines = [
+      'it.skipIf(!(await hasRedis()))("resumes after a restart (needs redis)", () => {});',
+      'it.skipIf(!(await hasRedis()))("resumes after a restart", () => {});',
+      'describe.skip("the other store", () => {});',
+      "const text = `it.skip('x', () => {})`;",
+    ];
+    expect(find(text.skipReasons, { "tests/a.test.ts": lines.join("\n") })).toEqual([
+      "tests/a.test.ts:2",
+      "tests/a.test.ts:3",
+    ]);
   });
 
   it("moduleComments() wants the contract first", () => {

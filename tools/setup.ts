@@ -160,7 +160,7 @@ function announcement(pending: readonly Step[], cache: string): string {
     parts.push(`fetching ${fetched.map((step) => step.brings).join(", ")} (${megabytes(bytes)})`);
   }
   if (pending.includes(native)) {
-    const minutes = Math.ceil(3 / availableParallelism());
+    const minutes = Math.ceil((15 + 110 / availableParallelism()) / 60);
     parts.push(`building the native library (about ${minutes} min)`);
   }
   return `Setting up sluice in ${cache}: ${parts.join(", then ")}`;

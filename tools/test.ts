@@ -6,6 +6,7 @@
  *
  * Arguments are parts of paths of test files; with any of them the checks are left out.
  *   --runtime=bun|deno   only this one
+ *   --targets            the checks also compile the native library for every target
  *   --skips=FILE         a skipped test counts as failed, but for those that the file lists
  *
  * @module
@@ -148,7 +149,11 @@ function printList(title: string, results: readonly Result[]): void {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     args: process.argv.slice(2),
-    options: { runtime: { type: "string" }, skips: { type: "string" } },
+    options: {
+      runtime: { type: "string" },
+      skips: { type: "string" },
+      targets: { type: "boolean", default: false },
+    },
     allowPositionals: true,
   });
   const runtimes = RUNTIMES.filter((name) => (values.runtime ?? name) === name);
@@ -161,7 +166,7 @@ async function main(): Promise<void> {
   }
 
   let results: Result[] = [];
-  for (const check of positionals.length === 0 ? await listChecks() : []) {
+  for (const check of positionals.length === 0 ? await listChecks(values.targets) : []) {
     results.push(...report("check", "", await runCheck(check)));
   }
   for (const runtime of runtimes) {

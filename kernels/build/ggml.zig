@@ -33,7 +33,7 @@ pub fn add(b: *Build, module: *Build.Module, source: Build.LazyPath) void {
     module.addIncludePath(versionHeader(b).getDirectory());
     module.addIncludePath(b.path("kernels/include/openmp"));
 
-    const flags = commonFlags(b, target);
+    const flags = commonFlags(b, target, module.optimize.? == .fast);
     const c = concat(b, flags, &.{"-std=c11"});
     const cpp = concat(b, flags, &.{ "-std=c++17", "-fvisibility-inlines-hidden" });
     const threads = concat(b, c, &.{ "-fopenmp", "-DGGML_USE_OPENMP" });
@@ -65,9 +65,8 @@ fn archDir(arch: std.Target.Cpu.Arch) []const u8 {
     };
 }
 
-fn commonFlags(b: *Build, target: std.Target) []const []const u8 {
+fn commonFlags(b: *Build, target: std.Target, is_fast: bool) []const []const u8 {
     const flags = [_][]const u8{
-        "-O3", // Zig's own default for C is -O2; ggml's release build is tuned for -O3
         "-fvisibility=hidden",
         "-D_GNU_SOURCE",
         "-DNDEBUG",
@@ -80,8 +79,10 @@ fn commonFlags(b: *Build, target: std.Target) []const []const u8 {
         "-DGGML_USE_CPU_REPACK",
         "-DGGML_USE_LLAMAFILE",
     };
-    if (target.os.tag != .macos) return b.graph.dupeStrings(&flags);
-    return concat(b, &flags, &.{"-D_DARWIN_C_SOURCE"});
+    // Zig's own default for C is -O2; ggml's release build is tuned for -O3.
+    const level: []const []const u8 = if (is_fast) &.{"-O3"} else &.{};
+    const system: []const []const u8 = if (target.os.tag == .macos) &.{"-D_DARWIN_C_SOURCE"} else &.{};
+    return std.mem.concat(b.allocator, []const u8, &.{ &flags, level, system }) catch @panic("OOM");
 }
 
 fn versionHeader(b: *Build) *Build.Step.WriteFile {

@@ -1,6 +1,7 @@
-//! Writes the TypeScript symbol table from the C headers.
+//! Writes the TypeScript symbol table from the C headers, or fails when the written one is stale.
 //!
 //!     symbols LIBRARY SYMBOLS.TXT SLUICE.H GGML_INCLUDE_DIR OUTPUT
+//!     symbols LIBRARY SYMBOLS.TXT SLUICE.H GGML_INCLUDE_DIR --check WRITTEN
 //!
 //! The headers say what a function takes, the built library that it is there and how large a block
 //! of each type is. What the table cannot say (a struct by value, a callback, text) is an error.
@@ -25,7 +26,8 @@ pub fn main(init: std.process.Init) !void {
     const arena = init.arena.allocator();
     const io = init.io;
     const args = try init.minimal.args.toSlice(arena);
-    if (args.len != 6) return error.ExpectedFiveArguments;
+    const checks = args.len == 7 and std.mem.eql(u8, args[5], "--check");
+    if (args.len != 6 and !checks) return error.WrongArguments;
     const cwd = Io.Dir.cwd();
     const inputs: Inputs = .{
         .library = try .open(args[1]),
@@ -35,7 +37,11 @@ pub fn main(init: std.process.Init) !void {
     };
     var out: Io.Writer.Allocating = .init(arena);
     try write(arena, io, inputs, &out.writer);
-    try cwd.writeFile(io, .{ .sub_path = args[5], .data = out.written() });
+    if (!checks) return cwd.writeFile(io, .{ .sub_path = args[5], .data = out.written() });
+    const written = try cwd.readFileAlloc(io, args[6], arena, .limited(header_bytes_max));
+    if (std.mem.eql(u8, written, out.written())) return;
+    std.log.err("{s} is stale: run zig build symbols", .{args[6]});
+    std.process.exit(1);
 }
 
 fn write(arena: std.mem.Allocator, io: Io, inputs: Inputs, w: *Io.Writer) !void {

@@ -47,7 +47,11 @@ fn forkCall(
     a7: ?*anyopaque,
 ) callconv(.c) void {
     // Arguments past n_args are whatever lies there; the region takes none of them.
-    fork(n_args, .{ .microtask = microtask, .args = .{ a0, a1, a2, a3, a4, a5, a6, a7 } });
+    var region: Region = .{
+        .microtask = microtask,
+        .args = .{ a0, a1, a2, a3, a4, a5, a6, a7 },
+    };
+    fork(n_args, &region);
 }
 
 fn forkCallVariadic(_: ?*anyopaque, n_args: i32, microtask: Microtask, ...) callconv(.c) void {
@@ -56,17 +60,17 @@ fn forkCallVariadic(_: ?*anyopaque, n_args: i32, microtask: Microtask, ...) call
     var region: Region = .{ .microtask = microtask, .args = @splat(null) };
     const n: usize = @intCast(@min(n_args, args_max));
     for (region.args[0..n]) |*arg| arg.* = @cVaArg(&list, ?*anyopaque);
-    fork(n_args, region);
+    fork(n_args, &region);
 }
 
-fn fork(n_args: i32, region: Region) void {
+fn fork(n_args: i32, region: *Region) void {
     if (n_args > args_max) @panic("openmp.zig: a parallel region captures too many variables");
     const n_threads = next_threads;
     next_threads = 1;
-    pool.run(n_threads, runRegion, &region);
+    pool.run(n_threads, runRegion, region);
 }
 
-fn runRegion(context: *const anyopaque) void {
+fn runRegion(context: *anyopaque) void {
     const region: *const Region = @ptrCast(@alignCast(context));
     const thread: i32 = @intCast(pool.threadIndex());
     const a = region.args;

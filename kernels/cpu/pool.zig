@@ -23,7 +23,7 @@ const spins_per_clock_read = 64;
 const fan_out = 4;
 
 /// What a region runs: once on each thread of its team.
-pub const Body = *const fn (context: *const anyopaque) void;
+pub const Body = *const fn (context: *anyopaque) void;
 
 /// Raised by tests, to run teams larger than the machine.
 pub var cpu_count_override: ?u32 = null;
@@ -66,7 +66,7 @@ const Team = struct {
     /// Threads of the running region.
     size: u32 align(cache_line) = 1,
     body: Body = undefined,
-    context: *const anyopaque = undefined,
+    context: *anyopaque = undefined,
     stop: bool = false,
     /// Workers that exist. Written under the gate, read by anybody.
     n_workers: Word = .init(0),
@@ -104,7 +104,7 @@ var gate: Gate = .{};
 /// Runs `body(context)` on up to `n_threads` threads, the caller being thread 0, and returns when
 /// all have returned. The team is never larger than the processors that the process may use, and
 /// smaller where threads cannot be started. Inside a region it runs on the caller alone.
-pub fn run(n_threads: u32, body: Body, context: *const anyopaque) void {
+pub fn run(n_threads: u32, body: Body, context: *anyopaque) void {
     const want = @min(n_threads, team_max, cpuCount());
     if (want <= 1 or member.size != 0) return runAlone(body, context);
     gate.enter();
@@ -123,7 +123,7 @@ pub fn run(n_threads: u32, body: Body, context: *const anyopaque) void {
     if (!team.barrier.arrive(size)) team.barrier.wait(phase);
 }
 
-fn runAlone(body: Body, context: *const anyopaque) void {
+fn runAlone(body: Body, context: *anyopaque) void {
     const outer = member;
     member = .{ .size = 1, .index = 0 };
     defer member = outer;

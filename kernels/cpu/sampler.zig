@@ -12,6 +12,9 @@ const scratch = @import("scratch.zig");
 const exponential = @import("exponential.zig");
 const Key = logits.Key;
 
+/// Lower temperatures are taken as 0: their inverse leaves the range of floats.
+const temperature_min = 1e-8;
+
 /// The steps of the chain; the defaults do nothing.
 pub const Params = struct {
     /// 0 or less: the most likely token.
@@ -114,13 +117,14 @@ fn chain(
     if (max == -std.math.inf(f32)) {
         return failure.set("Cannot sample: none of {d} logits is a number above -inf", .{row.len});
     }
-    if (params.temperature <= 0 or max == std.math.inf(f32)) return .{ .only = @intCast(best) };
-    const cut = exponential.inverse(params.min_p);
+    if (params.temperature < temperature_min or max == std.math.inf(f32)) {
+        return .{ .only = @intCast(best) };
+    }
     const all: logits.Scale = .{ .max = max };
     const final: logits.Scale = .{
         .max = max,
         .inverse_temperature = 1 / params.temperature,
-        .cut = cut,
+        .cut = exponential.inverse(params.min_p),
     };
     const weights = memory.take(u32, row.len);
     const cuts_k = params.top_k > 0 and params.top_k < row.len;

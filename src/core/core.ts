@@ -6,7 +6,7 @@
  * @module
  */
 import { KvCache } from "../cache/kv_cache.ts";
-import type { CoreInfo, CoreOptions, SubmitMessage, TickMessage } from "../engine/protocol.ts";
+import type { CoreInfo, CoreOptions, Sampled, SubmitMessage } from "../engine/protocol.ts";
 import { ModelError } from "../errors.ts";
 import { Backend, Plan } from "../ggml/backend.ts";
 import { Library } from "../ggml/library.ts";
@@ -130,19 +130,21 @@ export class Core implements Disposable {
     return this.#plans.size;
   }
 
-  /** Runs one tick; undefined when nothing can run. */
-  tick(): TickMessage | undefined {
-    const admitted = this.#scheduler.admit();
-    // A flag that was set for an earlier sequence of the stream means nothing to the new one.
-    for (const { stream } of admitted) Atomics.store(this.#cancelled, stream, 0);
+  /** Sequences that got a stream since the last call, with the stream; their prompts are computed from now on. */
+  admit(): [id: number, stream: number][] {
+    return this.#scheduler.admit().map(({ id, stream }) => {
+      // A flag that was set for an earlier sequence of the stream means nothing to the new one.
+      Atomics.store(this.#cancelled, stream, 0);
+      return [id, stream];
+    });
+  }
+
+  /** Runs one tick and gives what it sampled; undefined when nothing can run. */
+  tick(): Sampled[] | undefined {
     const batch = this.#scheduler.next();
     if (!batch) return undefined;
     const result = this.#stepper.run(batch);
-    return {
-      type: "tick",
-      admitted: admitted.map(({ id, stream }) => [id, stream]),
-      sampled: result ? this.#scheduler.commit(batch, result.tokens, result.times) : [],
-    };
+    return result ? this.#scheduler.commit(batch, result.tokens, result.times) : [];
   }
 
   [Symbol.dispose](): void {

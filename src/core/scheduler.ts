@@ -7,8 +7,7 @@
  *
  * @module
  */
-import type { SubmitMessage } from "../engine/protocol.ts";
-import type { FinishReason } from "../stream/event.ts";
+import type { Sampled, SubmitMessage } from "../engine/protocol.ts";
 import { Sequence } from "./sequence.ts";
 
 /** Limits of a scheduler. */
@@ -43,13 +42,6 @@ export interface Batch {
 export interface TickTimes {
   decodeMs: number;
   prefillMs: number;
-}
-
-/** One sampled token, and why the sequence ended with it if it did. */
-export interface Sampled {
-  id: number;
-  token: number;
-  finish: FinishReason | undefined;
 }
 
 const PREFILL_MIN = 16;

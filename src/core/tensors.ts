@@ -5,7 +5,7 @@
  */
 import { GgufError } from "../errors.ts";
 import type { Gguf } from "../gguf/reader.ts";
-import { type_name } from "../gguf/types.ts";
+import { tensorTypes } from "../gguf/types.ts";
 import type { WeightLookup } from "../graph/record.ts";
 import type { ExpectedTensor } from "../models/model.ts";
 
@@ -41,6 +41,6 @@ export function expectTensors(gguf: Gguf, expected: readonly ExpectedTensor[]): 
 export function weightLookup(gguf: Gguf): WeightLookup {
   return (name) => {
     const tensor = gguf.tensors.get(name);
-    return tensor && { type: type_name(tensor.type), ne: tensor.ne };
+    return tensor && { type: tensorTypes.get(tensor.type)!.name, ne: tensor.ne };
   };
 }

@@ -20,9 +20,9 @@ import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { Answer } from "./answer.ts";
 import type { GenerateRequest, Generator, ModelInfo } from "./generator.ts";
-import { CoreHost, type OnProgress } from "./host.ts";
+import { CoreHost, type CoreListener, type OnProgress } from "./host.ts";
 import { Live } from "./live.ts";
-import type { CoreInfo, CoreOptions, TickMessage } from "./protocol.ts";
+import type { CoreInfo, CoreOptions, Sampled } from "./protocol.ts";
 import { samplingRecord } from "./sampling.ts";
 
 /** Limits of an engine. */
@@ -46,49 +46,54 @@ export interface EngineParts {
 
 /** Runs the generations of one model. */
 export class Engine implements Generator {
-  readonly model: ModelInfo;
   readonly #parts: EngineParts;
-  readonly #host: CoreHost;
   readonly #cancelled: Int32Array;
-  readonly #live: Map<number, Live>;
+  readonly #live = new Map<number, Live>();
   readonly #queueMax: number;
   readonly #lookahead: number;
+  readonly #created = Math.floor(Date.now() / 1000);
+  #host!: CoreHost;
   #nextId = 1;
   #failure: SluiceError | undefined;
 
-  private constructor(
-    parts: EngineParts,
-    host: CoreHost,
-    cancelled: Int32Array,
-    live: Map<number, Live>,
-  ) {
+  private constructor(parts: EngineParts) {
     this.#parts = parts;
-    this.#host = host;
-    this.#cancelled = cancelled;
-    this.#live = live;
+    this.#cancelled = new Int32Array(
+      new SharedArrayBuffer(parts.core.n_streams * Int32Array.BYTES_PER_ELEMENT),
+    );
     this.#queueMax = parts.limits.queueMax ?? 64;
     this.#lookahead = parts.limits.lookahead ?? 64;
-    this.model = {
-      id: parts.id,
-      created: Math.floor(Date.now() / 1000),
-      n_ctx: host.info.n_ctx,
-      n_vocab: parts.tokenizer.n_vocab,
-    };
   }
 
-  /** Loads the core and gives the engine in front of it. */
+  /**
+   * Loads the core and gives the engine in front of it.
+   *
+   * @throws {GgufError | ModelError | LibraryError | EngineError}
+   */
   static async load(parts: EngineParts): Promise<Engine> {
-    const live = new Map<number, Live>();
-    const shared = new SharedArrayBuffer(parts.core.n_streams * Int32Array.BYTES_PER_ELEMENT);
-    const cancelled = new Int32Array(shared);
-    let engine: Engine | undefined;
-    const listener = {
-      onTick: (tick: TickMessage) => engine?.#onTick(tick),
-      onFailure: (error: SluiceError) => engine?.#fail(error),
+    const engine = new Engine(parts);
+    const listener: CoreListener = {
+      onAdmitted: (admitted) => engine.#onAdmitted(admitted),
+      onSampled: (sampled) => engine.#onSampled(sampled),
+      onFailure: (error) => engine.#fail(error),
     };
-    const host = await CoreHost.load(parts.core, cancelled, listener, parts.onProgress);
-    engine = new Engine(parts, host, cancelled, live);
+    engine.#host = await CoreHost.load(
+      parts.core,
+      engine.#cancelled,
+      listener,
+      parts.onProgress,
+    );
     return engine;
+  }
+
+  /** Name, context and vocabulary. */
+  get model(): ModelInfo {
+    return {
+      id: this.#parts.id,
+      created: this.#created,
+      n_ctx: this.#host.info.n_ctx,
+      n_vocab: this.#parts.tokenizer.n_vocab,
+    };
   }
 
   /** What the core told when it was loaded. */
@@ -240,13 +245,16 @@ export class Engine implements Generator {
     return live;
   }
 
-  #onTick({ admitted, sampled }: TickMessage): void {
+  #onAdmitted(admitted: [id: number, stream: number][]): void {
     for (const [id, stream] of admitted) {
       const live = this.#live.get(id);
       if (!live) continue;
       live.stream = stream;
       live.startedAt = performance.now();
     }
+  }
+
+  #onSampled(sampled: Sampled[]): void {
     for (const { id, token, finish } of sampled) this.#live.get(id)?.push(token, finish);
   }
 

@@ -1,5 +1,6 @@
 /**
- * Generator: whatever turns a request into StreamEvents. The engine is one; a relay and a mock are others.
+ * Generator: whatever turns a request into StreamEvents. The engine is one; a relay and a mock are
+ * others.
  *
  * @module
  */
@@ -7,13 +8,17 @@ import type { StreamEvent } from "../stream/event.ts";
 
 /** One message of a chat. */
 export interface ChatMessage {
+  /** Who speaks: `system`, `user`, `assistant`, or what else the template knows. */
   role: string;
+  /** What is said. */
   content: string;
   /** Name of the speaker or tool, where the template uses it. */
   name?: string;
 }
 
-/** How the next token is drawn. Steps apply in this order: penalty, top_k, top_p, min_p, temperature. */
+/**
+ * How the next token is drawn. Steps apply in this order: penalty, top_k, top_p, min_p, temperature.
+ */
 export interface SamplingOptions {
   /** 0 takes the most likely token. Default 0.8. */
   temperature?: number;
@@ -39,6 +44,7 @@ export interface GenerateRequest {
   messages?: ChatMessage[];
   /** Most tokens to generate; without it until the end token or a full context. */
   maxTokens?: number;
+  /** How tokens are drawn; every option has a default. */
   sampling?: SamplingOptions;
   /** Texts that end the generation; they are not part of the answer. */
   stop?: string[];
@@ -54,6 +60,7 @@ export interface ModelInfo {
   created: number;
   /** Tokens that one sequence can hold. */
   n_ctx: number;
+  /** Tokens that the model knows. */
   n_vocab: number;
   /** Changes whenever the same request and seed may give other tokens: file, kernel variant. */
   fingerprint?: string;
@@ -61,14 +68,16 @@ export interface ModelInfo {
 
 /** Turns requests into streams of events. */
 export interface Generator {
+  /** The model behind it. */
   readonly model: ModelInfo;
   /**
    * Starts a generation; demand drives it.
    *
-   * The first `next()` gives `start` once the request is validated, tokenized and queued. Until then it throws:
-   * RequestError, ContextFullError, OverloadedError. After `start` a failure is an `error` event, and the
-   * iterator never throws. `return()` and `signal` both cancel; `signal` also wakes a pending `next()`, and the
-   * stream then ends with `complete` and `finishReason: "cancelled"`.
+   * The first `next()` gives `start` once the request is validated, tokenized and queued. Until
+   * then it throws: RequestError, ContextFullError, OverloadedError. After `start` a failure is an
+   * `error` event, and the iterator never throws. `return()` and `signal` both cancel; `signal`
+   * also wakes a pending `next()`, and the stream then ends with `complete` and `finishReason:
+   * "cancelled"`.
    */
   generate(
     request: GenerateRequest,

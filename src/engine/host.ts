@@ -9,7 +9,7 @@ import type {
   CoreInfo,
   CoreOptions,
   FromCore,
-  TickMessage,
+  Sampled,
   ToCore,
 } from "./protocol.ts";
 
@@ -18,7 +18,8 @@ export type OnProgress = (loadedBytes: number, totalBytes: number) => void;
 
 /** What the core says after it was loaded. */
 export interface CoreListener {
-  onTick(tick: TickMessage): void;
+  onAdmitted(admitted: [id: number, stream: number][]): void;
+  onSampled(sampled: Sampled[]): void;
   /** The core is gone; nothing will come from it any more. */
   onFailure(error: SluiceError): void;
 }
@@ -63,8 +64,10 @@ export class CoreHost {
           case "ready":
             host = new CoreHost(worker, data.info, closed);
             return resolve(host);
-          case "tick":
-            return listener.onTick(data);
+          case "admitted":
+            return listener.onAdmitted(data.admitted);
+          case "sampled":
+            return listener.onSampled(data.sampled);
           case "failed":
             return fail(fromCoreError(data.error));
           case "closed":

@@ -74,20 +74,21 @@ export interface CoreInfo {
   cacheBytes: number;
 }
 
-/** What one tick did. */
-export interface TickMessage {
-  type: "tick";
-  /** Pairs of sequence id and stream, for sequences whose prompt is computed from now on. */
-  admitted: [id: number, stream: number][];
-  /** Sampled tokens, with the reason when it was the last of its sequence. */
-  sampled: { id: number; token: number; finish: FinishReason | undefined }[];
+/** One sampled token, and why the sequence ended with it if it did. */
+export interface Sampled {
+  id: number;
+  token: number;
+  finish: FinishReason | undefined;
 }
 
 /** From the core to the engine. */
 export type FromCore =
   | { type: "progress"; loadedBytes: number; totalBytes: number }
   | { type: "ready"; info: CoreInfo }
-  | TickMessage
+  /** Sequences whose prompts are computed from now on, each with the stream that its cancel flag is for. */
+  | { type: "admitted"; admitted: [id: number, stream: number][] }
+  /** What one tick sampled. */
+  | { type: "sampled"; sampled: Sampled[] }
   /** The core cannot go on: loading failed, or a computation did. */
   | { type: "failed"; error: CoreError }
   | { type: "closed" };

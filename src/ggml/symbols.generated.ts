@@ -263,9 +263,6 @@ export const symbols = {
   // void ggml_backend_tensor_memset(struct ggml_tensor * tensor, uint8_t value, size_t offset,
   //   size_t size)
   ggml_backend_tensor_memset: { args: ["pointer", "i32", "i64", "i64"], returns: "void" },
-  // void ggml_backend_tensor_memset(struct ggml_tensor * tensor, uint8_t value, size_t offset,
-  //   size_t size)
-  ggml_backend_tensor_memset: { args: ["pointer", "i32", "i64", "i64"], returns: "void" },
   // ggml_backend_t ggml_backend_cpu_init(void)
   ggml_backend_cpu_init: { args: [], returns: "pointer" },
   // void ggml_backend_cpu_set_n_threads(ggml_backend_t backend_cpu, int n_threads)

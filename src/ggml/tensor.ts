@@ -7,10 +7,13 @@ import { ShapeError } from "../errors.ts";
 import type { DType } from "../graph/record.ts";
 import { GGML_TYPES } from "./symbols.generated.ts";
 
+/** ggml writes the K of its K-quants large in names and small in nothing else. */
+const TYPES: ReadonlyMap<string, { id: number; blockSize: number; typeSize: number }> = new Map(
+  Object.entries(GGML_TYPES),
+);
+
 function entry(type: DType): { id: number; blockSize: number; typeSize: number } {
-  const found = Object.hasOwn(GGML_TYPES, type)
-    ? GGML_TYPES[type as keyof typeof GGML_TYPES]
-    : undefined;
+  const found = TYPES.get(type.toLowerCase());
   if (!found) throw new ShapeError(`Cannot use element type "${type}": ggml has none of that name`);
   return found;
 }

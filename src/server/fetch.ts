@@ -71,7 +71,7 @@ export function inProcessFetch(handler: (request: Request) => Promise<Response>)
       return new Response(abortable(response.body, signal), response);
     } catch (reason) {
       // What comes after the abort has no reader, and its body must not wait for one.
-      answer.then((late) => late.body?.cancel(), () => undefined);
+      answer.then((late) => late.body?.cancel()).catch(() => undefined);
       throw reason;
     } finally {
       abort.release();

@@ -8,9 +8,17 @@
  * @module
  */
 import type { Generator } from "../engine/generator.ts";
+import type { ErrorEvent } from "../stream/event.ts";
 import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
 import { readJsonObject } from "./body.ts";
-import type { Dialect, Exchange, GenerateRoute, ModelRoute, WholeExchange } from "./dialect.ts";
+import type {
+  Completion,
+  Dialect,
+  Exchange,
+  GenerateRoute,
+  ModelRoute,
+  WholeExchange,
+} from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
 import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
@@ -100,6 +108,17 @@ function gone(request: Request): Response {
   if (request.headers.has("host")) return new Response(null, { status: 499 });
   const { reason } = request.signal;
   return new Response(new ReadableStream({ start: (controller) => controller.error(reason) }));
+}
+
+function whole(exchange: WholeExchange, completion: Completion | ErrorEvent): Response {
+  if ("type" in completion) {
+    return refusal(failure(completion.code, completion.hints), exchange.errorBody);
+  }
+  const { finishReason } = completion;
+  const isCut = finishReason === "cancelled" || finishReason === "error";
+  return isCut
+    ? refusal(failure("cancelled"), exchange.errorBody)
+    : json(exchange.answer(completion), 200);
 }
 
 function checkOption(name: string, value: number, min: number): number {
@@ -280,6 +299,9 @@ class Service {
   ): Promise<Response> {
     const { onError, keepAliveMs, maxTokens } = this.#options;
     const isCapped = maxTokens < (exchange.request.maxTokens ?? OPTION_MAX);
+    // Listened to where one body is awaited: no stream is there yet whose cancel() would tell. Read before
+    // anything is waited for, because Deno watches the client from the first access on.
+    const signal = exchange.stream ? undefined : request.signal;
     const run = await Run.begin(
       generator,
       isCapped ? { ...exchange.request, maxTokens } : exchange.request,
@@ -292,27 +314,16 @@ class Service {
     this.#runs.add(run);
     void run.over.then(() => this.#runs.delete(run));
     switchOffIdleTimer(request, server);
-    if (!exchange.stream) return await this.#answerWhole(run, exchange, request);
-    const body = eventStream(run, exchange.encoder(), keepAliveMs, onError);
-    return new Response(body, { headers: STREAM_HEADERS });
-  }
-
-  async #answerWhole(run: Run, exchange: WholeExchange, request: Request): Promise<Response> {
-    // The one place that listens to this signal: no body is there yet whose cancel() would tell, and
-    // what Deno does with it after the response comes too late to matter.
+    if (exchange.stream) {
+      const body = eventStream(run, exchange.encoder(), keepAliveMs, onError);
+      return new Response(body, { headers: STREAM_HEADERS });
+    }
     const onAbort = (): void => void run.cancel();
-    request.signal.addEventListener("abort", onAbort, { once: true });
-    if (request.signal.aborted) onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
     const completion = await collect(run);
-    request.signal.removeEventListener("abort", onAbort);
-    if (request.signal.aborted) return gone(request);
-    if ("type" in completion) {
-      return refusal(failure(completion.code, completion.hints), exchange.errorBody);
-    }
-    if (completion.finishReason === "cancelled" || completion.finishReason === "error") {
-      return refusal(failure("cancelled"), exchange.errorBody);
-    }
-    return json(exchange.answer(completion), 200);
+    signal?.removeEventListener("abort", onAbort);
+    return signal?.aborted ? gone(request) : whole(exchange, completion);
   }
 
   async drain(graceMs: number): Promise<void> {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ModelError } from "../errors.ts";
 import { modelsFolder } from "./cache.ts";
@@ -45,14 +45,14 @@ export function resolveModel(ref: string): ResolvedModel {
   const known = Object.hasOwn(knownModels, ref) ? knownModels[ref] : undefined;
   if (known !== undefined) {
     const path = join(modelsFolder(), known.file);
-    if (statSync(path, { throwIfNoEntry: false })?.size === known.bytes) return { path, id: ref };
+    if (existsSync(path) && statSync(path).size === known.bytes) return { path, id: ref };
     throw new ModelError(
       `Cannot load model "${ref}": ${path} is missing or incomplete, run the set-up first: bun run setup`,
       { hints: ["Run `bun run setup` or `deno task setup`."] },
     );
   }
   const path = resolve(ref);
-  if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
+  if (existsSync(path) && statSync(path).isFile()) {
     return { path, id: basename(path).replace(/\.gguf$/i, "") };
   }
   const names = Object.keys(knownModels).join(", ");

@@ -1,8 +1,8 @@
 /**
  * StreamEvent: the one vocabulary between the engine, the logs and every dialect.
  *
- * Knows no model and no HTTP. A stream is `start`, then `token`s with `seq` 1, 2, 3 ..., then exactly one
- * terminal event: `complete` or `error`. Times are in milliseconds.
+ * Knows no model and no HTTP. A stream is `start`, then `token`s with `seq` 1, 2, 3 ..., then
+ * exactly one terminal event: `complete` or `error`. Times are in milliseconds.
  *
  * @module
  */
@@ -15,6 +15,7 @@ export type Channel = "content" | "reasoning" | "tool";
 
 /** The request was admitted; nothing has been computed yet. */
 export interface StartEvent {
+  /** Tells the events apart. */
   type: "start";
   /** Hash of all that the tokens depend on, or null where a replay cannot be promised. */
   replay: string | null;
@@ -24,6 +25,7 @@ export interface StartEvent {
 
 /** One sampled token, or several where a held-back stop string was let go. */
 export interface TokenEvent {
+  /** Tells the events apart. */
   type: "token";
   /** 1 for the first token of the stream. */
   seq: number;
@@ -35,13 +37,17 @@ export interface TokenEvent {
   timeMs: number;
   /** Index of the answer, 0 unless several were asked for. */
   choice: number;
+  /** What the text belongs to. */
   channel: Channel;
 }
 
 /** What the request used, once, before `complete`. */
 export interface UsageEvent {
+  /** Tells the events apart. */
   type: "usage";
+  /** Tokens of the prompt. */
   promptTokens: number;
+  /** Tokens that were sampled, the end token too. */
   completionTokens: number;
   /** Tokens of the prompt that were not computed again. */
   cachedTokens: number;
@@ -49,7 +55,9 @@ export interface UsageEvent {
 
 /** Durations and counts of a finished generation. */
 export interface GenerationStats {
+  /** Tokens of the prompt. */
   promptTokens: number;
+  /** Tokens that were sampled, the end token too. */
   generatedTokens: number;
   /** From admission to the first prefill step. */
   queueMs: number;
@@ -63,17 +71,23 @@ export interface GenerationStats {
 
 /** The generation ended as it should. Terminal. */
 export interface CompleteEvent {
+  /** Tells the events apart. */
   type: "complete";
+  /** Why it ended. */
   finishReason: FinishReason;
+  /** What it took. */
   stats: GenerationStats;
 }
 
 /** The generation failed after it had started. Terminal. */
 export interface ErrorEvent {
+  /** Tells the events apart. */
   type: "error";
   /** Code of the error class. */
   code: string;
+  /** One sentence, as in the error. */
   message: string;
+  /** What to try next; may be empty. */
   hints: string[];
 }
 

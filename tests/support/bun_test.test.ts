@@ -61,10 +61,10 @@ describe("describe.each", () => {
 });
 
 describe("skipIf and if", () => {
-  it.skipIf(false)("skipIf runs the test where the condition does not hold", () => {
+  it.skipIf(false)("skipIf needs its condition to skip", () => {
     calls.push("ran skipIf(false)");
   });
-  it.if(true)("if runs the test where the condition holds", () => {
+  it.if(true)("if needs its condition to run", () => {
     calls.push("ran if(true)");
   });
   it("both have run", () => {

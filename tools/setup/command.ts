@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   /** Ends the program after this time. */
   readonly limitMs?: number;
+  /** How long a program may take to end when told to, before it is killed; default 3 s. */
+  readonly patienceMs?: number;
   /** Gets everything that the program prints; named in the error. */
   readonly log?: string;
   /** Added to the error: what to do. */
@@ -27,7 +29,6 @@ export interface RunOptions {
 }
 
 const tailBytesMax = 64 * 1024;
-const patienceMs = 3000;
 
 /** Finds an executable file by name on PATH. */
 export function onPath(name: string): string | undefined {
@@ -93,7 +94,7 @@ export function run(command: readonly string[], options: RunOptions): Promise<st
     let patience: ReturnType<typeof setTimeout> | undefined;
     const stop = (): void => {
       kill("SIGTERM");
-      patience = setTimeout(() => kill("SIGKILL"), patienceMs);
+      patience = setTimeout(() => kill("SIGKILL"), options.patienceMs ?? 3000);
     };
     signal.addEventListener("abort", stop);
     const limit = options.limitMs === undefined ? undefined : setTimeout(stop, options.limitMs);

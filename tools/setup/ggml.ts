@@ -19,7 +19,7 @@ import { SetupError } from "../../src/errors.ts";
 import { onPath, run } from "./command.ts";
 import { fileHash, treeHash } from "./hash.ts";
 import { runtimeName } from "./platform.ts";
-import { type Bar, watchGrowth } from "./progress.ts";
+import { type Bar, folderBytes, watchGrowth } from "./progress.ts";
 import type { Site, Step } from "./step.ts";
 import { untar } from "./tar.ts";
 
@@ -115,7 +115,7 @@ export async function fetchPack(
   const npmCache = join(site.temp, "npm");
   mkdirSync(folder, { recursive: true });
   bar.phase("fetching", packBytes);
-  using _ = watchGrowth([npmCache], bar);
+  using _ = watchGrowth(() => folderBytes(npmCache), bar);
   const name = `${lock.package}@${lock.packageVersion}`;
   const options = ["--ignore-scripts", "--pack-destination", folder, "--cache", npmCache];
   await run([...npmCommand(), "pack", name, ...options], {

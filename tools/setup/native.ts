@@ -18,12 +18,12 @@ import { run } from "./command.ts";
 import { ggml } from "./ggml.ts";
 import { listFiles, sha256, treeHash } from "./hash.ts";
 import { cpuIdentity, type Machine, thisMachine } from "./platform.ts";
-import { watchGrowth } from "./progress.ts";
+import { entryCount, watchGrowth } from "./progress.ts";
 import type { Site, Step } from "./step.ts";
 import { zig, zigBuild, zigCaches, zigVersion } from "./zig.ts";
 
-/** What a first build adds to Zig's caches, measured; it only scales the bar. */
-const buildBytes = 120_000_000;
+/** How many objects a first build makes, those of Zig's own libraries too; it scales the bar. */
+const objectCount = 126;
 
 const libraryName = process.platform === "darwin" ? "libsluice.dylib" : "libsluice.so";
 
@@ -51,9 +51,10 @@ export const native: Step = {
     const key = libraryKey(site.root, thisMachine());
     const prefix = join(site.temp, "native");
     const { command, env } = zigBuild(site, ["--prefix", prefix, "--summary", "none"]);
-    bar.phase("building", buildBytes);
+    bar.phase("building", objectCount, "objects");
     {
-      using _ = watchGrowth(zigCaches(site), bar);
+      const folders = zigCaches(site).map((folder) => join(folder, "o"));
+      using _ = watchGrowth(() => entryCount(folders), bar);
       await run(command, {
         purpose: "build the native library",
         cwd: site.root,

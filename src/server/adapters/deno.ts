@@ -23,6 +23,8 @@ export interface DenoServeOptions extends ServeOptions {
 
 /** Pause before listening again, so that a machine without file descriptors is not kept busy. */
 const LISTEN_AGAIN_MS = 100;
+/** How long the last bytes of ended streams may take to leave. */
+const FLUSH_MS = 100;
 
 /** Starts to listen. Throws where the address is taken. */
 export function serve(options: DenoServeOptions): RunningServer {
@@ -70,10 +72,13 @@ export function serve(options: DenoServeOptions): RunningServer {
     async stop(graceMs = 0) {
       isStopping = true;
       clearTimeout(timer);
-      // It waits for open streams without end; the abort closes them.
-      const closed = server.shutdown();
+      // It waits for open streams without end; the abort closes them, and throws where nothing is open.
+      let isClosed = false;
+      const closed = server.shutdown().then(() => isClosed = true);
       await handler.drain(graceMs);
-      forced.abort();
+      await Promise.race([closed, new Promise((resolve) => timer = setTimeout(resolve, FLUSH_MS))]);
+      clearTimeout(timer);
+      if (!isClosed) forced.abort();
       await closed;
     },
   };

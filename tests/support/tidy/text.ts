@@ -16,7 +16,7 @@ const isTypeScript = ({ path }: SourceFile): boolean => path.endsWith(".ts");
 const isOurs = (file: SourceFile): boolean => !isGenerated(file);
 
 /** The places where a pattern matches, as `path:line`, with the match. */
-function places(file: SourceFile, text: string, pattern: RegExp): [string, RegExpMatchArray][] {
+function places(file: SourceFile, text: string, pattern: RegExp): [string, RegExpExecArray][] {
   return [...text.matchAll(pattern)].map((match) => [
     `${file.path}:${lineAt(file, match.index)}`,
     match,
@@ -148,6 +148,22 @@ export function focusedTests(files: readonly SourceFile[]): string[] {
   return files.filter(({ path }) => path.endsWith(".test.ts")).flatMap((file) =>
     places(file, file.code, /\b(?:it|test|describe)\.only\b/g).map(([at, [word]]) =>
       `${at}: ${word}, remove .only`
+    )
+  );
+}
+
+/** What may be skipped says in its name what it needs, so that the report gives the reason. */
+export function skipReasons(files: readonly SourceFile[]): string[] {
+  return files.filter(({ path }) => path.endsWith(".test.ts")).flatMap((file) =>
+    places(file, file.code, /\b(?:it|test|describe)\.(skipIf|if|skip|todo)(?=\()/g).flatMap(
+      ([at, match]) => {
+        const open = match.index + match[0].length;
+        const isConditional = match[1] === "skipIf" || match[1] === "if";
+        const title = file.text.slice(isConditional ? closing(file.code, open) : open)
+          .match(/^\(\s*(["'`])(.*?)\1/s)?.[2] ?? "";
+        if (/\bneeds\b/.test(title)) return [];
+        return [`${at}: ${match[0]} without a reason, write in its name what it needs`];
+      },
     )
   );
 }

@@ -1,0 +1,56 @@
+/**
+ * What is measured: a program that generates when asked, and how one is started. Types only.
+ *
+ * @module
+ */
+import type { ProcessGroup } from "./process_group.ts";
+
+/** What to generate, always greedy and past the end token. */
+export interface Ask {
+  /** Each is a generation of its own; all run at once. */
+  readonly prompts: readonly string[];
+  readonly maxTokens: number;
+  /** The prompts are messages of a user, not raw text. Default false. */
+  readonly chat?: boolean;
+  /** Cut off after this time; what came until then counts. */
+  readonly limitMs?: number;
+}
+
+/** A generation as its reader saw it; times count from the moment when it was asked for. */
+export interface Answer {
+  /** 0 when the answer was cut off. */
+  readonly promptTokens: number;
+  readonly tokens: number;
+  readonly firstMs: number;
+  readonly lastMs: number;
+}
+
+/** A program that runs. It is ready when the first `ask()` resolves. */
+export interface Contender extends AsyncDisposable {
+  readonly processes: Pick<ProcessGroup, "pause" | "resume" | "cpuMs" | "memory">;
+  /**
+   * Generates.
+   *
+   * @returns an answer for each prompt, or one for all together
+   * @throws {EngineError} when the program ends, refuses, or gives fewer tokens than it should
+   */
+  ask(ask: Ask): Promise<Answer[]>;
+}
+
+/** A program that can be started, any number of times. */
+export interface Entrant {
+  /** Name in the table. */
+  readonly name: string;
+  /** What exactly it is. */
+  readonly version: string;
+  /** Threads that compute. */
+  readonly threads: number;
+  /** The names of those that its figures are divided by. */
+  readonly rivals: readonly string[];
+  start(): Promise<Contender>;
+}
+
+/** Speed after the first token, in tokens per second. */
+export function decodeRate({ tokens, firstMs, lastMs }: Answer): number {
+  return (tokens - 1) / (lastMs - firstMs) * 1000;
+}

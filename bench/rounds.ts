@@ -1,0 +1,137 @@
+/**
+ * Who is measured when: every round plays every scenario with everybody in turn, so that a clock
+ * that drifts, or a neighbour that wakes up, meets all alike.
+ *
+ * @module
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { SluiceError } from "../src/errors.ts";
+import type { Contender, Entrant } from "./contender.ts";
+import { prompt } from "./prompts.ts";
+import { type Figure, PREFILL_TOKENS, type Scenario } from "./scenarios.ts";
+
+/** One value of one figure. */
+export interface Sample {
+  readonly figure: Figure;
+  /** Name of the entrant. */
+  readonly entrant: string;
+  /** From 0; a figure of the end has round 0. */
+  readonly round: number;
+  readonly value: number;
+}
+
+/** What a bench does. */
+export interface Plan {
+  readonly entrants: readonly Entrant[];
+  readonly scenarios: readonly Scenario[];
+  readonly rounds: number;
+  /** Threads of those who take part in every scenario. */
+  readonly threads: number;
+  /** Told what is under way. */
+  readonly progress: (text: string) => void;
+  /** Told who takes no part any more, and why in one sentence. */
+  readonly leaveOut: (name: string, why: string) => void;
+}
+
+/** Time for a program that was continued to do what its timers want. */
+const SETTLE_MS = 100;
+const WARM_TOKENS = 16;
+
+/** Starts everybody, plays all rounds, ends everybody. */
+export async function playRounds(plan: Plan): Promise<Sample[]> {
+  await using field = new RunningField(plan);
+  for (const entrant of plan.entrants) {
+    plan.progress(`starting ${entrant.name}`);
+    await field.enter(entrant);
+  }
+  const samples: Sample[] = [];
+  for (let round = 0; round < plan.rounds; round++) {
+    for (const scenario of plan.scenarios.filter(({ when }) => when === "round")) {
+      samples.push(...await field.play(scenario, round));
+    }
+  }
+  for (const scenario of plan.scenarios.filter(({ when }) => when === "end")) {
+    samples.push(...await field.play(scenario, 0));
+  }
+  return samples;
+}
+
+/** Everybody's programs, all of them paused but the one that is measured. */
+class RunningField implements AsyncDisposable {
+  readonly #plan: Plan;
+  readonly #contenders = new Map<Entrant, Contender>();
+  #serial = 0;
+  /** Words that a prompt needs beyond its tokens; what begins every text counts too. */
+  #extraWords = 0;
+
+  constructor(plan: Plan) {
+    this.#plan = plan;
+  }
+
+  /** Starts a program and lets it do all that it does only once. */
+  async enter(entrant: Entrant): Promise<void> {
+    await this.#guard(entrant, async () => {
+      const contender = await entrant.start();
+      this.#contenders.set(entrant, contender);
+      const [answer] = await contender.ask({
+        prompts: [this.#prompt(PREFILL_TOKENS)],
+        maxTokens: WARM_TOKENS,
+      });
+      this.#extraWords ||= PREFILL_TOKENS - answer!.promptTokens;
+      const prompts = Array.from({ length: 4 }, () => this.#prompt(WARM_TOKENS));
+      await contender.ask({ prompts, maxTokens: WARM_TOKENS });
+      contender.processes.pause();
+    });
+  }
+
+  /** Measures everybody in turn; who is first changes with the round. */
+  async play(scenario: Scenario, round: number): Promise<Sample[]> {
+    const all = [...this.#contenders.keys()]
+      .filter(({ threads }) => threads === this.#plan.threads || scenario.oneThread);
+    const samples: Sample[] = [];
+    for (const index of all.keys()) {
+      const entrant = all[(index + round) % all.length]!;
+      const { rounds, progress } = this.#plan;
+      progress(`round ${round + 1} of ${rounds}: ${scenario.name}, ${entrant.name}`);
+      await this.#guard(entrant, async () => {
+        const values = await this.#measure(scenario, entrant);
+        scenario.figures.forEach((figure, at) =>
+          samples.push({ figure, entrant: entrant.name, round, value: values[at]! })
+        );
+      });
+    }
+    return samples;
+  }
+
+  async #measure(scenario: Scenario, entrant: Entrant): Promise<number[]> {
+    const contender = this.#contenders.get(entrant)!;
+    contender.processes.resume();
+    await sleep(SETTLE_MS);
+    await contender.ask({ prompts: [this.#prompt(WARM_TOKENS)], maxTokens: WARM_TOKENS });
+    const stage = { entrant, contender, prompt: (tokens: number) => this.#prompt(tokens) };
+    const values = await scenario.measure(stage);
+    contender.processes.pause();
+    return values;
+  }
+
+  #prompt(tokens: number): string {
+    return prompt(tokens + (tokens === PREFILL_TOKENS ? this.#extraWords : 0), this.#serial++);
+  }
+
+  /** Takes an entrant that fails out of the field and goes on without it. */
+  async #guard(entrant: Entrant, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof SluiceError)) throw error;
+      this.#plan.leaveOut(entrant.name, error.message);
+      const contender = this.#contenders.get(entrant);
+      this.#contenders.delete(entrant);
+      await contender?.[Symbol.asyncDispose]();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#contenders.values()].map((each) => each[Symbol.asyncDispose]()));
+  }
+}

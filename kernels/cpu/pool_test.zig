@@ -1,0 +1,159 @@
+//! The pool's promises, on teams larger than the machine where that is harder.
+const std = @import("std");
+const pool = @import("pool.zig");
+const testing = std.testing;
+
+const Count = std.atomic.Value(u32);
+const team_sizes = [_]u32{ 1, 2, 3, 4 };
+
+const Visits = struct {
+    by_thread: [4]Count = @splat(.init(0)),
+    team_size: Count = .init(0),
+
+    fn body(context: *anyopaque) void {
+        const visits: *Visits = @ptrCast(@alignCast(context));
+        visits.team_size.store(pool.teamSize(), .monotonic);
+        _ = visits.by_thread[pool.threadIndex()].fetchAdd(1, .monotonic);
+    }
+};
+
+test "run() runs the body once on each thread of the team" {
+    pool.cpu_count_override = 4;
+    defer pool.cpu_count_override = null;
+    for (0..200) |i| {
+        const size = team_sizes[i % team_sizes.len];
+        var visits: Visits = .{};
+        pool.run(size, Visits.body, &visits);
+        try testing.expectEqual(size, visits.team_size.raw);
+        for (visits.by_thread, 0..) |count, thread| {
+            try testing.expectEqual(@intFromBool(thread < size), count.raw);
+        }
+    }
+}
+
+test "run() takes no more threads than there are processors" {
+    pool.cpu_count_override = 2;
+    defer pool.cpu_count_override = null;
+    var visits: Visits = .{};
+    pool.run(64, Visits.body, &visits);
+    try testing.expectEqual(2, visits.team_size.raw);
+}
+
+/// Threads write the number of the phase and read each other's after the barrier.
+const Phases = struct {
+    n_phases: u32,
+    /// One thread of each phase arrives this late, so that the others fall asleep.
+    late_ns: u64 = 0,
+    written: [4]Count = @splat(.init(0)),
+    n_wrong: Count = .init(0),
+
+    fn body(context: *anyopaque) void {
+        const phases: *Phases = @ptrCast(@alignCast(context));
+        const own = pool.threadIndex();
+        const size = pool.teamSize();
+        for (1..phases.n_phases + 1) |i| {
+            const phase: u32 = @intCast(i);
+            if (phase % size == own) busy(phases.late_ns);
+            phases.written[own].store(phase, .monotonic);
+            pool.barrier();
+            for (phases.written[0..size]) |*other| {
+                if (other.load(.monotonic) != phase) _ = phases.n_wrong.fetchAdd(1, .monotonic);
+            }
+            pool.barrier();
+        }
+    }
+
+    fn busy(ns: u64) void {
+        if (ns == 0) return;
+        const start = now();
+        while (now() - start < ns) std.atomic.spinLoopHint();
+    }
+
+    fn now() u64 {
+        var time: std.c.timespec = undefined;
+        _ = std.c.clock_gettime(.MONOTONIC, &time);
+        return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
+    }
+};
+
+test "barrier() lets nobody into the next phase early" {
+    pool.cpu_count_override = 4;
+    defer pool.cpu_count_override = null;
+    for (team_sizes) |size| {
+        var phases: Phases = .{ .n_phases = if (size <= 2) 5000 else 300 };
+        pool.run(size, Phases.body, &phases);
+        try testing.expectEqual(0, phases.n_wrong.raw);
+        try testing.expectEqual(phases.n_phases, phases.written[size - 1].raw);
+    }
+}
+
+test "barrier() wakes threads that fell asleep" {
+    pool.cpu_count_override = 3;
+    defer pool.cpu_count_override = null;
+    var phases: Phases = .{ .n_phases = 30, .late_ns = 400_000 };
+    pool.run(3, Phases.body, &phases);
+    try testing.expectEqual(0, phases.n_wrong.raw);
+}
+
+const Nested = struct {
+    inner_visits: Count = .init(0),
+    n_wrong: Count = .init(0),
+
+    fn outer(context: *anyopaque) void {
+        const nested: *Nested = @ptrCast(@alignCast(context));
+        const index = pool.threadIndex();
+        pool.run(4, inner, nested);
+        pool.barrier();
+        if (pool.threadIndex() != index) _ = nested.n_wrong.fetchAdd(1, .monotonic);
+        // A running region is left alone.
+        if (pool.shutdown() != 1) _ = nested.n_wrong.fetchAdd(1, .monotonic);
+    }
+
+    fn inner(context: *anyopaque) void {
+        const nested: *Nested = @ptrCast(@alignCast(context));
+        if (pool.teamSize() != 1) _ = nested.n_wrong.fetchAdd(1, .monotonic);
+        pool.barrier();
+        _ = nested.inner_visits.fetchAdd(1, .monotonic);
+    }
+};
+
+test "run() inside a region runs on its caller alone" {
+    pool.cpu_count_override = 4;
+    defer pool.cpu_count_override = null;
+    var nested: Nested = .{};
+    pool.run(3, Nested.outer, &nested);
+    try testing.expectEqual(3, nested.inner_visits.raw);
+    try testing.expectEqual(0, nested.n_wrong.raw);
+}
+
+fn callMany(n_wrong: *Count) void {
+    for (0..100) |i| {
+        var phases: Phases = .{ .n_phases = 3 };
+        pool.run(team_sizes[i % team_sizes.len], Phases.body, &phases);
+        if (phases.written[0].raw != 3) _ = n_wrong.fetchAdd(1, .monotonic);
+        _ = n_wrong.fetchAdd(phases.n_wrong.raw, .monotonic);
+    }
+}
+
+test "run() serves several callers one after another" {
+    pool.cpu_count_override = 4;
+    defer pool.cpu_count_override = null;
+    var n_wrong: Count = .init(0);
+    var callers: [4]std.Thread = undefined;
+    for (&callers) |*caller| caller.* = try .spawn(.{}, callMany, .{&n_wrong});
+    for (callers) |caller| caller.join();
+    try testing.expectEqual(0, n_wrong.raw);
+}
+
+test "shutdown() ends the workers and the next region starts them again" {
+    pool.cpu_count_override = 3;
+    defer pool.cpu_count_override = null;
+    for (0..10) |_| {
+        var visits: Visits = .{};
+        pool.run(3, Visits.body, &visits);
+        try testing.expectEqual(3, visits.team_size.raw);
+        try testing.expect(pool.workerCount() >= 2);
+        try testing.expectEqual(0, pool.shutdown());
+        try testing.expectEqual(0, pool.workerCount());
+    }
+}

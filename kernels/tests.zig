@@ -1,0 +1,14 @@
+//! Every Zig test of the kernels. Those that run ggml take it from the built library.
+
+test {
+    _ = @import("cpu/exponential.zig");
+    _ = @import("cpu/philox.zig");
+    _ = @import("cpu/logits_test.zig");
+    _ = @import("cpu/sampler_test.zig");
+    _ = @import("cpu/scratch.zig");
+    _ = @import("cpu/pool_test.zig");
+    _ = @import("cpu/openmp_test.zig");
+    _ = @import("failure.zig");
+    _ = @import("number.zig");
+    _ = @import("mapping_test.zig");
+}

@@ -1,0 +1,100 @@
+import { describe, expect, it } from "bun:test";
+import type { Ask, Entrant } from "../../bench/contender.ts";
+import { playRounds } from "../../bench/rounds.ts";
+import type { Scenario } from "../../bench/scenarios.ts";
+import { EngineError } from "../../src/errors.ts";
+
+const figure = { name: "speed", unit: "tok/s", better: "more" } as const;
+
+/** An entrant that writes down what is done with it. */
+function fake(name: string, log: string[], threads = 2): Entrant & { asked: string[] } {
+  const asked: string[] = [];
+  const processes = {
+    pause: () => void log.push(`pause ${name}`),
+    resume: () => void log.push(`resume ${name}`),
+    cpuMs: () => 0,
+    memory: () => ({ residentBytes: 0, peakBytes: 0 }),
+  };
+  const ask = ({ prompts, maxTokens }: Ask) => {
+    asked.push(...prompts);
+    const promptTokens = prompts[0]!.split(" ").length + 1;
+    return Promise.resolve([{ promptTokens, tokens: maxTokens, firstMs: 1, lastMs: 2 }]);
+  };
+  const end = () => Promise.resolve(void log.push(`end ${name}`));
+  const start = () => Promise.resolve({ processes, ask, [Symbol.asyncDispose]: end });
+  return { name, version: "1", threads, rivals: [], start, asked };
+}
+
+function scenario(log: string[], more: Partial<Scenario> = {}): Scenario {
+  const measure: Scenario["measure"] = ({ entrant }) => {
+    log.push(`measure ${entrant.name}`);
+    return Promise.resolve([1]);
+  };
+  return { name: "play", figures: [figure], when: "round", measure, ...more };
+}
+
+async function play(entrants: readonly Entrant[], scenarios: readonly Scenario[], rounds = 2) {
+  const left: string[] = [];
+  const leaveOut = (name: string, why: string) => void left.push(`${name}: ${why}`);
+  const progress = () => undefined;
+  const samples = await playRounds({ entrants, scenarios, rounds, threads: 2, progress, leaveOut });
+  return { samples, left };
+}
+
+describe("playRounds()", () => {
+  it("lets only the one run that is measured, and changes who is first", async () => {
+    const log: string[] = [];
+    await play([fake("a", log), fake("b", log)], [scenario(log)]);
+    const turn = (name: string) => [`resume ${name}`, `measure ${name}`, `pause ${name}`];
+    expect(log).toEqual([
+      ...["pause a", "pause b"],
+      ...[...turn("a"), ...turn("b")],
+      ...[...turn("b"), ...turn("a")],
+      ...["end a", "end b"],
+    ]);
+  });
+
+  it("plays what belongs to the end once", async () => {
+    const log: string[] = [];
+    const { samples } = await play([fake("a", log)], [scenario(log, { when: "end" })], 3);
+    expect(samples).toEqual([{ figure, entrant: "a", round: 0, value: 1 }]);
+  });
+
+  it("lets other numbers of threads play only where the scenario wants them", async () => {
+    const log: string[] = [];
+    const entrants = [fake("two", log), fake("one", log, 1)];
+    await play(entrants, [scenario(log), scenario(log, { oneThread: true })], 1);
+    const measured = log.filter((line) => line.startsWith("measure"));
+    expect(measured).toEqual(["measure two", "measure two", "measure one"]);
+  });
+
+  it("goes on without one that fails, and ends it", async () => {
+    const log: string[] = [];
+    const measure: Scenario["measure"] = ({ entrant }) => {
+      if (entrant.name === "a") throw new EngineError("Cannot measure a");
+      return Promise.resolve([2]);
+    };
+    const entrants = [fake("a", log), fake("b", log)];
+    const { samples, left } = await play(entrants, [scenario(log, { measure })]);
+    expect(left).toEqual(["a: Cannot measure a"]);
+    expect(log.filter((line) => line === "end a")).toHaveLength(1);
+    expect(samples.map(({ entrant }) => entrant)).toEqual(["b", "b"]);
+  });
+
+  it("throws what is no failure of a contender", async () => {
+    const measure = () => Promise.reject(new TypeError("a fault of the bench"));
+    await expect(play([fake("a", [])], [scenario([], { measure })])).rejects.toThrow(TypeError);
+  });
+
+  it("asks nobody the same twice and makes up for the tokens that begin a text", async () => {
+    const log: string[] = [];
+    const entrant = fake("a", log);
+    const measure: Scenario["measure"] = async ({ contender, prompt }) => {
+      const [answer] = await contender.ask({ prompts: [prompt(512)], maxTokens: 1 });
+      return [answer!.promptTokens];
+    };
+    const { samples } = await play([entrant], [scenario(log, { measure })]);
+    expect(samples.map(({ value }) => value)).toEqual([512, 512]);
+    expect(new Set(entrant.asked).size).toBe(entrant.asked.length);
+  });
+});
