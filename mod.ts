@@ -32,7 +32,7 @@ export type {
 } from "./src/engine/generator.ts";
 export type { EngineLimits } from "./src/engine/engine.ts";
 export type { OnProgress } from "./src/engine/host.ts";
-export type { CoreInfo } from "./src/engine/protocol.ts";
+export type { CoreInfo, CoreStats } from "./src/engine/protocol.ts";
 export type {
   Channel,
   CompleteEvent,

@@ -35,7 +35,7 @@ export async function runtimeWords(runtime: RuntimeName, root: string): Promise<
   const path = await runtimePath(runtime);
   if (runtime === "bun") return [path];
   const config = await denoConfig({ root, deno: [path] });
-  return [path, "run", "-A", "--no-lock", "--config", join(root, config)];
+  return [path, "run", "-A", "--config", join(root, config)];
 }
 
 /**

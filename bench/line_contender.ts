@@ -60,9 +60,11 @@ export class LineContender implements Contender {
    * @throws {EngineError} when it ends instead
    */
   async readLine<T>(): Promise<T> {
-    const step = await this.#lines.next();
-    if (step.done !== true) return JSON.parse(step.value) as T;
-    await this.processes.closed;
+    // The lines of a program that never started have no end.
+    const ended = this.processes.closed.then(() => undefined);
+    const step = await Promise.race([this.#lines.next(), ended]);
+    if (step?.done === false) return JSON.parse(step.value) as T;
+    await ended;
     throw this.processes.failure();
   }
 

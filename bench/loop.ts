@@ -35,8 +35,9 @@ function tick(core: Core, { max_tokens }: AskLine): AnswerLine {
     repeatLastN: 0,
     credit: max_tokens,
   });
-  for (let result = core.tick(); result !== undefined; result = core.tick()) {
-    if (result.sampled.length > 0) times.push(performance.now() - sent);
+  core.admit();
+  for (let sampled = core.tick(); sampled !== undefined; sampled = core.tick()) {
+    if (sampled.length > 0) times.push(performance.now() - sent);
   }
   return answerLine(PROMPT_IDS.length, times);
 }

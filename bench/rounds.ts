@@ -27,13 +27,14 @@ export interface Plan {
   readonly rounds: number;
   /** Threads of those who take part in every scenario. */
   readonly threads: number;
+  /** Time for a program that goes on to do what its timers want. Default 100. */
+  readonly settleMs?: number;
   /** Told what is under way. */
   readonly progress: (text: string) => void;
   /** Told who takes no part any more, and why in one sentence. */
   readonly leaveOut: (name: string, why: string) => void;
 }
 
-/** Time for a program that was continued to do what its timers want. */
 const SETTLE_MS = 100;
 const WARM_TOKENS = 16;
 
@@ -106,7 +107,7 @@ class RunningField implements AsyncDisposable {
   async #measure(scenario: Scenario, entrant: Entrant): Promise<number[]> {
     const contender = this.#contenders.get(entrant)!;
     contender.processes.resume();
-    await sleep(SETTLE_MS);
+    await sleep(this.#plan.settleMs ?? SETTLE_MS);
     await contender.ask({ prompts: [this.#prompt(WARM_TOKENS)], maxTokens: WARM_TOKENS });
     const stage = { entrant, contender, prompt: (tokens: number) => this.#prompt(tokens) };
     const values = await scenario.measure(stage);

@@ -8,7 +8,7 @@ import { ChatTemplate } from "./chat/template.ts";
 import { Engine, type EngineLimits } from "./engine/engine.ts";
 import type { GenerateRequest, Generator, ModelInfo } from "./engine/generator.ts";
 import type { OnProgress } from "./engine/host.ts";
-import type { CoreInfo } from "./engine/protocol.ts";
+import type { CoreInfo, CoreStats } from "./engine/protocol.ts";
 import { ModelError } from "./errors.ts";
 import { readGguf } from "./gguf/reader.ts";
 import { type Fetch, inProcessFetch } from "./server/fetch.ts";
@@ -54,6 +54,11 @@ export class Model implements Generator, AsyncDisposable {
   /** How the model was loaded. */
   get core(): CoreInfo {
     return this.#engine.core;
+  }
+
+  /** What the core does at the moment: sequences that run and wait, plans that are kept. */
+  stats(): Promise<CoreStats> {
+    return this.#engine.stats();
   }
 
   /** Requests that run or wait. */

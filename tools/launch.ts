@@ -7,6 +7,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import process from "node:process";
+import { parseArgs } from "node:util";
 import { SetupError } from "../src/errors.ts";
 import { cacheFolder } from "../src/store/cache.ts";
 import { allSteps, checkoutRoot, runMain, setUp } from "./setup.ts";
@@ -26,6 +27,13 @@ interface Program {
   /** What it needs; steps that have no use on the runtime are left out. */
   readonly steps: readonly Step[];
 }
+
+/** The options that matter to the set-up; all others are the program's business. */
+const ours = {
+  model: { type: "string", short: "m" },
+  help: { type: "boolean", short: "h" },
+  offline: { type: "boolean" },
+} as const;
 
 const running = [model, packages, jsr, native];
 
@@ -59,27 +67,17 @@ export function planLaunch(argv: readonly string[], runtime: "bun" | "deno"): La
     const names = Object.keys(programs).join(", ");
     throw new SetupError(`Cannot launch "${name}": expected one of ${names}`);
   }
-  const end = given.indexOf("--");
-  const options = end < 0 ? given : given.slice(0, end);
-  const offline = options.includes("--offline");
-  const help = options.includes("--help") || options.includes("-h");
+  const { values, tokens } = parseArgs({ args: given, options: ours, strict: false, tokens: true });
+  const ownModel = values.model !== undefined && values.model !== defaultModel;
   const steps = program.steps.filter((step) =>
     (step !== jsr || runtime === "deno") &&
-    (step !== model || ownModel(options) === undefined) &&
-    (step === packages || !help)
+    (step !== model || !ownModel) &&
+    (step === packages || !values.help)
   );
-  const args = given.filter((arg, i) => arg !== "--offline" || (end >= 0 && i > end));
-  return { entry: program.entry, args, steps, offline };
-}
-
-/** The model that the user brings with `--model`, if it is not the default one. */
-function ownModel(options: readonly string[]): string | undefined {
-  const at = options.findLastIndex((option) =>
-    option === "--model" || option.startsWith("--model=")
-  );
-  const option = options[at];
-  const value = option === "--model" ? options[at + 1] : option?.slice("--model=".length);
-  return value === defaultModel ? undefined : value;
+  const offlineAt = tokens.filter((token) => token.kind === "option" && token.name === "offline")
+    .map((token) => token.index);
+  const args = given.filter((_, i) => !offlineAt.includes(i));
+  return { entry: program.entry, args, steps, offline: values.offline === true };
 }
 
 async function main(): Promise<number> {

@@ -4,7 +4,8 @@
 //! queue in order of arrival, because two spinning teams on the same cores slow each other down many
 //! times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
 //! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
-//! idle pool costs nothing and a busy machine keeps running.
+//! idle pool costs nothing. A thread that finds another of its team on its own processor sleeps at
+//! once: on a busy machine it would spin in the way of whom it waits for.
 const std = @import("std");
 const builtin = @import("builtin");
 const futex = @import("futex.zig");
@@ -17,8 +18,9 @@ pub const team_max = 256;
 /// How long a thread spins before it sleeps. Shorter lets threads fall asleep between the nodes of
 /// a graph (a wake costs tens of microseconds); longer burns cores that others need.
 const spin_ns = 100_000;
-/// Looks at the clock once in so many spins: no count of pauses is the same time on two CPUs.
-const spins_per_clock_read = 64;
+/// Looks at the clock and at its processor once in so many spins, some microseconds: no count of
+/// pauses is the same time on two CPUs.
+const spins_per_look = 64;
 /// Every thread of a starting team starts so many others before its own work.
 const fan_out = 4;
 
@@ -58,6 +60,8 @@ const Worker = struct {
     /// Counts the regions that this worker was asked to join.
     rounds: Word align(cache_line) = .init(0),
     sleepers: Word = .init(0),
+    /// Processor where this thread began to wait last.
+    place: Word align(cache_line) = .init(nowhere),
     thread: std.Thread = undefined,
 };
 
@@ -70,7 +74,7 @@ const Team = struct {
     stop: bool = false,
     /// Workers that exist. Written under the gate, read by anybody.
     n_workers: Word = .init(0),
-    /// Worker i is thread i of the team; 0 is the caller and unused.
+    /// Worker i is thread i of the team; 0 stands for the caller and has no thread.
     workers: [team_max]Worker = @splat(.{}),
 };
 var team: Team = .{};
@@ -198,6 +202,7 @@ extern "c" fn sigfillset(set: *std.c.sigset_t) c_int;
 extern "c" fn pthread_sigmask(how: c_int, set: *const std.c.sigset_t, old: ?*std.c.sigset_t) c_int;
 
 fn work(worker: *Worker, index: u32) void {
+    member = .{ .index = index };
     var rounds: u32 = 0;
     while (true) {
         waitWhile(&worker.rounds, rounds, &worker.sleepers);
@@ -231,20 +236,44 @@ fn change(word: *Word, sleepers: *const Word) void {
 
 /// Returns once `word` no longer holds `value`: spins, then sleeps.
 fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
+    const place = &team.workers[member.index].place;
+    const here = processor();
+    if (place.load(.monotonic) != here) place.store(here, .monotonic);
     var deadline: u64 = 0;
     var spins: u32 = 0;
     while (word.load(.acquire) == value) {
         std.atomic.spinLoopHint();
         spins += 1;
-        if (spins % spins_per_clock_read != 0) continue;
+        if (spins % spins_per_look != 0) continue;
         const now = nowNs();
-        if (deadline == 0) {
-            deadline = now + spin_ns;
-        } else if (now >= deadline) {
-            return sleepWhile(word, value, sleepers);
-        }
+        if (deadline == 0) deadline = now + spin_ns;
+        if (now >= deadline or isInTheWay()) return sleepWhile(word, value, sleepers);
     }
 }
+
+/// Whether another thread of the team was last seen on this processor. Yielding to it would not do:
+/// Linux takes that for giving up a whole slice, to whoever else is there.
+fn isInTheWay() bool {
+    const here = processor();
+    if (here == nowhere) return false;
+    for (team.workers[0..member.size], 0..) |*other, index| {
+        if (index != member.index and other.place.load(.monotonic) == here) return true;
+    }
+    return false;
+}
+
+/// Number of the processor that runs this, as far as the system tells.
+fn processor() u32 {
+    if (builtin.os.tag == .macos) {
+        var number: usize = undefined;
+        return if (pthread_cpu_number_np(&number) == 0) @intCast(number) else nowhere;
+    }
+    const number = sched_getcpu();
+    return if (number < 0) nowhere else @intCast(number);
+}
+const nowhere = std.math.maxInt(u32);
+extern "c" fn sched_getcpu() c_int;
+extern "c" fn pthread_cpu_number_np(number: *usize) c_int;
 
 fn sleepWhile(word: *const Word, value: u32, sleepers: *Word) void {
     // Either we see the change or its maker sees us: both sides write, then read, in total order.

@@ -1,122 +1,94 @@
 /**
  * ChatTemplate: messages -> prompt, by the Jinja template that the model file carries.
  *
- * The rendered prompt comes as text in which special tokens may be recognized, because the template writes them. What
- * users wrote must never become one: control texts in their strings are broken by a mark before the template runs, and
- * the marks are taken out of the plain pieces afterwards.
+ * The prompt comes in segments: control tokens that the template wrote, and plain text, in which nothing is a control
+ * token whatever it spells.
  *
  * @module
  */
-import { Template } from "@huggingface/jinja";
 import type { ChatMessage } from "../engine/generator.ts";
 import { ModelError, RequestError } from "../errors.ts";
 import type { Metadata } from "../gguf/metadata.ts";
-import type { Segment } from "../text/tokenizer.ts";
+import type { Segment, Tokenizer } from "../text/tokenizer.ts";
+import { JinjaProgram, TemplateRefusal } from "./jinja.ts";
+import { StandIns } from "./stand_ins.ts";
 
 /** How messages are rendered. */
 export interface RenderOptions {
-  /** End with the beginning of the assistant's answer. */
+  /** Whether the prompt ends with the beginning of the assistant's answer. */
   addGenerationPrompt: boolean;
+  /** Descriptions of tools, as the template expects them. */
+  tools?: readonly unknown[];
+  /** What the template takes for the time; default now. */
+  now?: Date;
 }
 
 /** What a template needs of the model's vocabulary. */
-export interface SpecialTexts {
-  /** Texts of the control tokens. */
-  readonly controlTexts: readonly string[];
-  readonly bosText: string;
-  readonly eosText: string;
-}
-
-/** A noncharacter: valid in a string, meant for internal use, in no vocabulary. */
-const MARK = "\ufdd0";
+export type ControlTexts = Pick<Tokenizer, "controlTexts" | "bosText" | "eosText">;
 
 /** The template of one model. */
 export class ChatTemplate {
-  readonly #template: Template;
-  readonly #vocabulary: SpecialTexts;
-  readonly #control: RegExp | undefined;
+  readonly #standIns: StandIns;
+  readonly #bos: string;
+  readonly #eos: string;
+  readonly #program: JinjaProgram | ModelError;
 
-  /** @throws {ModelError} when the template cannot be parsed */
-  constructor(source: string, vocabulary: SpecialTexts) {
-    try {
-      this.#template = new Template(source);
-    } catch (cause) {
-      throw new ModelError(
-        `Cannot use the model's chat template: ${(cause as Error).message}, send raw prompts`,
-        { cause },
-      );
-    }
-    this.#vocabulary = vocabulary;
-    this.#control = anyOf(vocabulary.controlTexts ?? []);
+  /** A template that cannot be parsed is kept: the model still takes raw prompts, and `render` throws. */
+  constructor(source: string, vocabulary: ControlTexts) {
+    this.#standIns = new StandIns(vocabulary.controlTexts);
+    this.#bos = this.#standIns.mark(vocabulary.bosText);
+    this.#eos = this.#standIns.mark(vocabulary.eosText);
+    this.#program = this.#parse(source);
   }
 
-  /** The template of a file's metadata, undefined when it has none. */
-  static fromMetadata(metadata: Metadata, vocabulary: SpecialTexts): ChatTemplate | undefined {
+  /** The template of a file's metadata; undefined when it has none. */
+  static fromMetadata(metadata: Metadata, vocabulary: ControlTexts): ChatTemplate | undefined {
     const key = "tokenizer.chat_template";
     return metadata.has(key) ? new ChatTemplate(metadata.str(key), vocabulary) : undefined;
   }
 
   /**
-   * The prompt of a chat, cut into special tokens and plain text.
+   * The prompt of a chat.
    *
-   * @throws {RequestError} when the template refuses the messages
+   * @throws {RequestError} when the template refuses the messages or fails on them
+   * @throws {ModelError} when the template cannot be parsed
    */
   render(messages: readonly ChatMessage[], options: RenderOptions): Segment[] {
-    const { bosText, eosText } = this.#vocabulary;
-    let text: string;
+    if (this.#program instanceof ModelError) throw this.#program;
+    const { tools, now, addGenerationPrompt } = options;
+    // Templates are written for a caller that passes None for what there is not.
+    const variables = {
+      messages: this.#standIns.shield(messages),
+      tools: this.#standIns.shield(tools) ?? null,
+      documents: null,
+      add_generation_prompt: addGenerationPrompt,
+      bos_token: this.#bos,
+      eos_token: this.#eos,
+    };
     try {
-      text = this.#template.render({
-        messages: messages.map((message) => this.#markAll(message)),
-        add_generation_prompt: options.addGenerationPrompt,
-        bos_token: bosText,
-        eos_token: eosText,
-      });
+      return this.#standIns.segments(this.#program.run(variables, now));
     } catch (cause) {
-      const reason = (cause as Error).message;
-      throw new RequestError(`Cannot render the messages: the model's template says: ${reason}`, [
-        { field: "messages", message: reason },
-      ], { cause });
+      if (cause instanceof ModelError) throw cause;
+      const reason = this.#standIns.plain(cause instanceof Error ? cause.message : String(cause));
+      const does = cause instanceof TemplateRefusal ? "refuses" : "fails on";
+      throw new RequestError(
+        `Cannot render the chat: the model's template ${does} these messages: ${reason}`,
+        [{ field: "messages", message: reason }],
+        { cause },
+      );
     }
-    // split() with a group puts the matches at the odd places.
-    return (this.#control ? text.split(this.#control) : [text])
-      .map((piece, i) => ({ text: piece.replaceAll(MARK, ""), special: i % 2 === 1 }))
-      .filter((segment) => segment.text !== "");
   }
 
-  #markAll(message: ChatMessage): Record<string, string> {
-    const marked: Record<string, string> = {};
-    for (const [key, value] of Object.entries(message)) {
-      if (typeof value === "string") marked[key] = this.#mark(value);
+  #parse(source: string): JinjaProgram | ModelError {
+    try {
+      return new JinjaProgram(source, (text) => this.#standIns.mark(text));
+    } catch (cause) {
+      if (cause instanceof ModelError) return cause;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      return new ModelError(
+        `Cannot use the model's chat template: ${reason}, send a raw prompt instead of messages`,
+        { cause },
+      );
     }
-    return marked;
   }
-
-  /** Breaks every control text, and every end that could become one together with the template's own text. */
-  #mark(text: string): string {
-    const clean = text.replaceAll(MARK, "\ufffd");
-    if (!this.#control) return clean;
-    const broken = clean.split(this.#control)
-      .map((piece, i) => i % 2 === 1 ? piece[0] + MARK + piece.slice(1) : piece)
-      .join("");
-    // Templates trim, so the ends are those without white space.
-    const [, before, body, after] = /^(\s*)(.*?)(\s*)$/su.exec(broken)!;
-    const controls = this.#vocabulary.controlTexts ?? [];
-    const completes = controls.some((c) => overlap(c, body!));
-    const begins = controls.some((c) => overlap(body!, c));
-    return before! + (completes ? MARK : "") + body + (begins ? MARK : "") + after;
-  }
-}
-
-/** Whether an end of `a` is a beginning of `b`, and both go on. */
-function overlap(a: string, b: string): boolean {
-  for (let n = Math.min(a.length, b.length) - 1; n > 0; n--) {
-    if (a.endsWith(b.slice(0, n))) return true;
-  }
-  return b.length > 0 && a.length > b.length && a.endsWith(b);
-}
-
-function anyOf(texts: readonly string[]): RegExp | undefined {
-  if (texts.length === 0) return undefined;
-  const escaped = texts.map((text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
-  return new RegExp(`(${escaped.join("|")})`, "u");
 }

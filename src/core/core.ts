@@ -6,7 +6,7 @@
  * @module
  */
 import { KvCache } from "../cache/kv_cache.ts";
-import type { CoreInfo, CoreOptions, Sampled, SubmitMessage } from "../engine/protocol.ts";
+import type { CoreInfo, CoreOptions, CoreStats, Sampled, SubmitMessage } from "../engine/protocol.ts";
 import { ModelError } from "../errors.ts";
 import { Backend, Plan } from "../ggml/backend.ts";
 import { Library } from "../ggml/library.ts";
@@ -125,9 +125,10 @@ export class Core implements Disposable {
     this.#scheduler.cancel(id);
   }
 
-  /** Plans that are kept now. */
-  get plans(): number {
-    return this.#plans.size;
+  /** What it does at the moment. */
+  get stats(): CoreStats {
+    const { running, waiting } = this.#scheduler;
+    return { running, waiting, plans: this.#plans.size };
   }
 
   /** Sequences that got a stream since the last call, with the stream; their prompts are computed from now on. */

@@ -83,6 +83,9 @@ export function serveCore(port: Port): void {
       case "cancel":
         core?.cancel(data.id);
         break;
+      case "stats":
+        if (core) port.postMessage({ type: "stats", stats: core.stats });
+        return;
       case "close":
         closing = true;
         if (!running) close();

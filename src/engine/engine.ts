@@ -22,7 +22,7 @@ import { Answer } from "./answer.ts";
 import type { GenerateRequest, Generator, ModelInfo } from "./generator.ts";
 import { CoreHost, type CoreListener, type OnProgress } from "./host.ts";
 import { Live } from "./live.ts";
-import type { CoreInfo, CoreOptions, Sampled } from "./protocol.ts";
+import type { CoreInfo, CoreOptions, CoreStats, Sampled } from "./protocol.ts";
 import { samplingRecord } from "./sampling.ts";
 
 /** Limits of an engine. */
@@ -99,6 +99,11 @@ export class Engine implements Generator {
   /** What the core told when it was loaded. */
   get core(): CoreInfo {
     return this.#host.info;
+  }
+
+  /** What the core does at the moment. */
+  stats(): Promise<CoreStats> {
+    return this.#host.stats();
   }
 
   /** Requests that run or wait. */

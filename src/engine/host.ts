@@ -8,6 +8,7 @@ import type {
   CoreError,
   CoreInfo,
   CoreOptions,
+  CoreStats,
   FromCore,
   Sampled,
   ToCore,
@@ -29,6 +30,7 @@ export class CoreHost {
   readonly info: CoreInfo;
   readonly #worker: Worker;
   readonly #closed: Promise<void>;
+  readonly #questions: ((stats: CoreStats) => void)[] = [];
 
   private constructor(worker: Worker, info: CoreInfo, closed: Promise<void>) {
     this.#worker = worker;
@@ -70,6 +72,8 @@ export class CoreHost {
             return listener.onSampled(data.sampled);
           case "failed":
             return fail(fromCoreError(data.error));
+          case "stats":
+            return host!.#questions.shift()?.(data.stats);
           case "closed":
             return onClosed();
         }
@@ -85,6 +89,14 @@ export class CoreHost {
   /** Sends a message to the core. */
   post(message: ToCore): void {
     this.#worker.postMessage(message);
+  }
+
+  /** What the core does at the moment, between two ticks. */
+  stats(): Promise<CoreStats> {
+    return new Promise((resolve) => {
+      this.#questions.push(resolve);
+      this.post({ type: "stats" });
+    });
   }
 
   /** Ends the core and frees all that it holds. Resolves when its memory is free. */

@@ -52,6 +52,7 @@ export type ToCore =
   | SubmitMessage
   | { type: "credit"; id: number; upTo: number }
   | { type: "cancel"; id: number }
+  | { type: "stats" }
   | { type: "close" };
 
 /** An error that crosses to the engine. */
@@ -64,14 +65,28 @@ export interface CoreError {
 
 /** What a loaded core tells about itself. */
 export interface CoreInfo {
+  /** Tokens that one sequence can hold. */
   n_ctx: number;
+  /** Sequences that run at once. */
   n_streams: number;
+  /** Threads that compute. */
   n_threads: number;
   /** What the CPU path chose, such as `avx512_vnni`. */
   cpuVariant: string;
   /** Bytes of weights that were copied out of the file. */
   copiedBytes: number;
+  /** Bytes that the cache may grow to. */
   cacheBytes: number;
+}
+
+/** What a core does at the moment, between two ticks. */
+export interface CoreStats {
+  /** Sequences that hold a stream, paused ones included. */
+  running: number;
+  /** Sequences that wait for a stream. */
+  waiting: number;
+  /** Batch shapes whose plans are kept. */
+  plans: number;
 }
 
 /** One sampled token, and why the sequence ended with it if it did. */
@@ -87,6 +102,8 @@ export type FromCore =
   | { type: "ready"; info: CoreInfo }
   /** Sequences whose prompts are computed from now on, each with the stream that its cancel flag is for. */
   | { type: "admitted"; admitted: [id: number, stream: number][] }
+  /** The answer to `stats`. */
+  | { type: "stats"; stats: CoreStats }
   /** What one tick sampled. */
   | { type: "sampled"; sampled: Sampled[] }
   /** The core cannot go on: loading failed, or a computation did. */

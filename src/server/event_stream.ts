@@ -10,11 +10,11 @@ import type { StreamEvent } from "../stream/event.ts";
 import { encodeSseBytes, type SseMessage } from "../stream/sse.ts";
 import type { Encode } from "./dialect.ts";
 import { isTerminal, type Report, type Run } from "./run.ts";
+import { SILENCE, Silence } from "./silence.ts";
 
 /** What every stream says first, before the model has answered, so that headers and proxies get moving. */
 const PREAMBLE: SseMessage = { retry: 3000, comment: "ok" };
 const PING: SseMessage = { comment: "ping" };
-const SILENCE = Symbol("silence");
 
 /** Headers of every event stream. `Connection` is the adapters' business: only they know the version. */
 export const STREAM_HEADERS: Readonly<Record<string, string>> = {
@@ -27,17 +27,15 @@ export const STREAM_HEADERS: Readonly<Record<string, string>> = {
 class EventReader implements UnderlyingDefaultSource<Uint8Array> {
   readonly #run: Run;
   readonly #encode: Encode;
-  readonly #keepAliveMs: number;
+  readonly #silence: Silence;
   readonly #report: Report;
   /** The event that is waited for; a ping leaves it pending for the next pull. */
   #wanted: Promise<StreamEvent | undefined> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #isCancelled = false;
 
   constructor(run: Run, encode: Encode, keepAliveMs: number, report: Report) {
     this.#run = run;
     this.#encode = encode;
-    this.#keepAliveMs = keepAliveMs;
+    this.#silence = new Silence(keepAliveMs);
     this.#report = report;
   }
 
@@ -63,8 +61,8 @@ class EventReader implements UnderlyingDefaultSource<Uint8Array> {
   /** Takes one event or a silence; true once that has told the client something. */
   async #step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
     this.#wanted ??= this.#run.next();
-    const event = await this.#unlessSilent(this.#wanted);
-    if (this.#isCancelled) return true;
+    const event = await this.#silence.wait(this.#wanted);
+    if (this.#run.isCancelled) return true;
     if (event === SILENCE) {
       controller.enqueue(encodeSseBytes(PING));
       return true;
@@ -79,21 +77,8 @@ class EventReader implements UnderlyingDefaultSource<Uint8Array> {
 
   /** The one sign of a disconnect that every runtime gives. */
   cancel(): Promise<void> {
-    this.#isCancelled = true;
-    clearTimeout(this.#timer);
+    this.#silence.stop();
     return this.#run.cancel();
-  }
-
-  #unlessSilent<T>(wanted: Promise<T>): Promise<T | typeof SILENCE> {
-    if (this.#keepAliveMs === 0) return wanted;
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#keepAliveMs, SILENCE);
-      this.#timer = timer;
-      wanted.then((value) => {
-        clearTimeout(timer);
-        resolve(value);
-      });
-    });
   }
 }
 

@@ -8,24 +8,17 @@
  * @module
  */
 import type { Generator } from "../engine/generator.ts";
-import type { ErrorEvent } from "../stream/event.ts";
 import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
 import { readJsonObject } from "./body.ts";
-import type {
-  Completion,
-  Dialect,
-  Exchange,
-  GenerateRoute,
-  ModelRoute,
-  WholeExchange,
-} from "./dialect.ts";
+import type { Dialect, Exchange, GenerateRoute, ModelRoute } from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
 import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
 import { HostGate, refuseCrossSite } from "./gate.ts";
-import { failure, type PublicError, publicError } from "./public_error.ts";
+import { type PublicError, publicError } from "./public_error.ts";
 import { Router } from "./router.ts";
-import { collect, Run } from "./run.ts";
+import { Run } from "./run.ts";
+import { wholeBody } from "./whole_body.ts";
 
 /** How a handler behaves; every field has a default. */
 export interface HandlerOptions {
@@ -36,7 +29,10 @@ export interface HandlerOptions {
   hosts?: readonly string[] | "*";
   /** Largest request body. Default 1 MiB. */
   bodyBytesMax?: number;
-  /** A ping comment after so many milliseconds of silence in a stream; 0 is never. Default 5000. */
+  /**
+   * A ping after so many milliseconds of silence, a comment in a stream and a space before JSON; 0 is never.
+   * Default 5000: servers take a silence of ten seconds for a dead connection.
+   */
   keepAliveMs?: number;
   /** Most tokens that any request may ask for, and what one without `max_tokens` gets. Default no cap. */
   maxTokens?: number;
@@ -46,13 +42,8 @@ export interface HandlerOptions {
 
 /** A fetch handler that can be brought to a graceful end. */
 export interface Handler {
-  /**
-   * Answers one request; never throws.
-   *
-   * @param server what some servers pass as second argument. Where it has `timeout(request, seconds)`, as
-   * Bun's has, the idle timer of a generating request is switched off: a long prompt is no idle client.
-   */
-  (request: Request, server?: unknown): Promise<Response>;
+  /** Answers one request; never throws. */
+  (request: Request): Promise<Response>;
   /**
    * Refuses new generations, lets the running ones end for `graceMs`, then cancels them; their streams still
    * get their terminal event. Resolves when none runs, at the latest a second after the grace.
@@ -60,7 +51,7 @@ export interface Handler {
   drain(graceMs?: number): Promise<void>;
 }
 
-type Serve = (request: Request, rest: string, server: unknown) => Promise<Response> | Response;
+type Serve = (request: Request, rest: string) => Promise<Response> | Response;
 type ErrorBody = (error: PublicError) => unknown;
 
 /** A path: what each method does there, and how it says that it cannot. */
@@ -77,10 +68,12 @@ const CANCEL_MS = 1000;
 /** Largest value of an option; a timer that is set to more fires at once. */
 const OPTION_MAX = 2 ** 31 - 1;
 
+const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
+
 function json(body: unknown, status: number, headers: Record<string, string> = {}): Response {
   return new Response(JSON.stringify(body), {
     status,
-    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
+    headers: { ...JSON_HEADERS, ...headers },
   });
 }
 
@@ -98,27 +91,14 @@ function allowOf(methods: ReadonlyMap<string, Serve>): string {
   return [...names, "OPTIONS"].join(", ");
 }
 
-function switchOffIdleTimer(request: Request, server: unknown): void {
-  const timer = server as { timeout?: unknown } | null | undefined;
-  if (typeof timer?.timeout === "function") timer.timeout(request, 0);
-}
-
-/** For a client that has gone: in process its read rejects, as an aborted fetch does; a socket is closed. */
-function gone(request: Request): Response {
-  if (request.headers.has("host")) return new Response(null, { status: 499 });
-  const { reason } = request.signal;
-  return new Response(new ReadableStream({ start: (controller) => controller.error(reason) }));
-}
-
-function whole(exchange: WholeExchange, completion: Completion | ErrorEvent): Response {
-  if ("type" in completion) {
-    return refusal(failure(completion.code, completion.hints), exchange.errorBody);
-  }
-  const { finishReason } = completion;
-  const isCut = finishReason === "cancelled" || finishReason === "error";
-  return isCut
-    ? refusal(failure("cancelled"), exchange.errorBody)
-    : json(exchange.answer(completion), 200);
+/**
+ * The body as its client gets it. In process no socket tells that the client has gone, but the signal of its
+ * request does: what waits for the body is rejected, as by a fetch, and the source is cancelled. On a socket that
+ * signal is left alone: Deno aborts it at every end, and misses disconnects of requests with a body.
+ */
+function bodyFor(request: Request, body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  if (request.headers.has("host")) return body;
+  return body.pipeThrough(new TransformStream(), { signal: request.signal });
 }
 
 function checkOption(name: string, value: number, min: number): number {
@@ -144,7 +124,7 @@ class Service {
     this.#gate = new HostGate(options.hosts);
     this.#options = {
       bodyBytesMax: checkOption("bodyBytesMax", options.bodyBytesMax ?? 1 << 20, 1),
-      keepAliveMs: checkOption("keepAliveMs", options.keepAliveMs ?? 5000, 0),
+      keepAliveMs: checkOption("keepAliveMs", Math.round(options.keepAliveMs ?? 5000), 0),
       maxTokens: checkOption("maxTokens", options.maxTokens ?? OPTION_MAX, 1),
       // deno-lint-ignore no-console -- a server that hides why it failed cannot be run
       onError: options.onError ?? ((failure) => console.error(failure)),
@@ -175,7 +155,7 @@ class Service {
           "POST",
           route.path,
           errorBody,
-          (request, _rest, server) => this.#generate(route, request, server),
+          (request) => this.#generate(route, request),
         );
       }
       for (const route of dialect.describes) {
@@ -191,7 +171,7 @@ class Service {
     this.#router.at(path, () => ({ methods: new Map(), errorBody })).methods.set(method, serve);
   }
 
-  async handle(request: Request, server: unknown): Promise<Response> {
+  async handle(request: Request): Promise<Response> {
     let errorBody: ErrorBody = openai.errorBody;
     try {
       this.#gate.check(request);
@@ -206,7 +186,7 @@ class Service {
         );
       }
       errorBody = match.target.errorBody;
-      return await this.#dispatch(match.target, request, match.rest, server);
+      return await this.#dispatch(match.target, request, match.rest);
     } catch (thrown) {
       return this.#refuse(thrown, errorBody);
     }
@@ -216,12 +196,11 @@ class Service {
     { methods, errorBody }: Endpoint,
     request: Request,
     rest: string,
-    server: unknown,
   ): Promise<Response> {
     const { method } = request;
     const serve = methods.get(method === "HEAD" ? "GET" : method);
     if (serve !== undefined) {
-      const response = await serve(request, rest, server);
+      const response = await serve(request, rest);
       return method === "HEAD" ? new Response(null, response) : response;
     }
     const allow = allowOf(methods);
@@ -275,7 +254,7 @@ class Service {
     return json({ status: "ok", model: this.#generator.model.id }, 200);
   }
 
-  async #generate(route: GenerateRoute, request: Request, server: unknown): Promise<Response> {
+  async #generate(route: GenerateRoute, request: Request): Promise<Response> {
     refuseCrossSite(request);
     const body = await readJsonObject(request, this.#options.bodyBytesMax);
     const generator = this.#ready();
@@ -285,23 +264,15 @@ class Service {
       created: Math.floor(Date.now() / 1000),
     });
     try {
-      return await this.#answer(generator, exchange, request, server);
+      return await this.#answer(generator, exchange, request);
     } catch (thrown) {
       return this.#refuse(thrown, exchange.errorBody);
     }
   }
 
-  async #answer(
-    generator: Generator,
-    exchange: Exchange,
-    request: Request,
-    server: unknown,
-  ): Promise<Response> {
+  async #answer(generator: Generator, exchange: Exchange, request: Request): Promise<Response> {
     const { onError, keepAliveMs, maxTokens } = this.#options;
     const isCapped = maxTokens < (exchange.request.maxTokens ?? OPTION_MAX);
-    // Listened to where one body is awaited: no stream is there yet whose cancel() would tell. Read before
-    // anything is waited for, because Deno watches the client from the first access on.
-    const signal = exchange.stream ? undefined : request.signal;
     const run = await Run.begin(
       generator,
       isCapped ? { ...exchange.request, maxTokens } : exchange.request,
@@ -313,17 +284,12 @@ class Service {
     }
     this.#runs.add(run);
     void run.over.then(() => this.#runs.delete(run));
-    switchOffIdleTimer(request, server);
-    if (exchange.stream) {
-      const body = eventStream(run, exchange.encoder(), keepAliveMs, onError);
-      return new Response(body, { headers: STREAM_HEADERS });
-    }
-    const onAbort = (): void => void run.cancel();
-    signal?.addEventListener("abort", onAbort, { once: true });
-    if (signal?.aborted) onAbort();
-    const completion = await collect(run);
-    signal?.removeEventListener("abort", onAbort);
-    return signal?.aborted ? gone(request) : whole(exchange, completion);
+    const body = exchange.stream
+      ? eventStream(run, exchange.encoder(), keepAliveMs, onError)
+      : wholeBody(run, (completion) => exchange.answer(completion), keepAliveMs);
+    return new Response(bodyFor(request, body), {
+      headers: exchange.stream ? STREAM_HEADERS : JSON_HEADERS,
+    });
   }
 
   async drain(graceMs: number): Promise<void> {
@@ -360,7 +326,7 @@ export function createHandler(
 ): Handler {
   const service = new Service(generator, options);
   return Object.assign(
-    (request: Request, server?: unknown) => service.handle(request, server),
+    (request: Request) => service.handle(request),
     { drain: (graceMs = 0) => service.drain(graceMs) },
   );
 }

@@ -27,6 +27,7 @@ export class Run {
   readonly #abort: AbortController;
   readonly #report: Report;
   #isOver = false;
+  #isCancelled = false;
   /** The start event. */
   readonly start: StartEvent;
   /** Settles once the generator has given back what it held; never rejects. */
@@ -65,6 +66,11 @@ export class Run {
     return new Run(first.value, events, abort, report);
   }
 
+  /** Whether the reader has gone: what comes now is for nobody. */
+  get isCancelled(): boolean {
+    return this.#isCancelled;
+  }
+
   /** The next event, or undefined after the terminal one. One call at a time. */
   async next(): Promise<StreamEvent | undefined> {
     if (this.#isOver) return undefined;
@@ -75,6 +81,7 @@ export class Run {
 
   /** Ends the generation. A `next()` that waits is woken with a terminal event. */
   async cancel(): Promise<void> {
+    this.#isCancelled = true;
     // Abort first: return() alone would wait for the next() that waits for a token.
     this.#abort.abort();
     await this.#finish();

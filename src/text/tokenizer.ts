@@ -38,6 +38,12 @@ export interface Tokenizer {
   readonly eos: number | undefined;
   /** Every id that ends an answer, `eos` among them. */
   readonly endIds: ReadonlySet<number>;
+  /** Texts of the control tokens. */
+  readonly controlTexts: readonly string[];
+  /** Text of `bos`, empty when there is none. */
+  readonly bosText: string;
+  /** Text of `eos`, empty when there is none. */
+  readonly eosText: string;
   /** Whether a text's first token begins with a space that the text does not have. */
   readonly spacePrefix: boolean;
   /** The ids of a text. Halves of surrogate pairs count as U+FFFD. */
@@ -86,6 +92,9 @@ class VocabTokenizer implements Tokenizer {
   readonly bos: number | undefined;
   readonly eos: number | undefined;
   readonly endIds: ReadonlySet<number>;
+  readonly controlTexts: readonly string[];
+  readonly bosText: string;
+  readonly eosText: string;
   readonly spacePrefix: boolean;
   readonly #vocab: Vocab;
   readonly #scheme: Scheme;
@@ -100,6 +109,11 @@ class VocabTokenizer implements Tokenizer {
     this.#vocab = vocab;
     this.#scheme = scheme;
     this.#specials = new Specials(vocab, metadata.str("general.name", ""));
+    const { bos, eos, texts } = vocab;
+    this.bosText = bos === undefined ? "" : texts.at(bos);
+    this.eosText = eos === undefined ? "" : texts.at(eos);
+    this.controlTexts = this.#specials.tokens.filter((token) => token.control)
+      .map((token) => token.text);
   }
 
   encode(text: string, options: EncodeOptions = {}): number[] {

@@ -14,10 +14,10 @@ describe("LineContender", () => {
   });
 
   it("sends prompts, tokens and the way", async () => {
-    await using contender = shell("cat");
+    await using contender = shell(`read -r ask; echo '{"tokens":4}'; echo "$ask"`);
     await contender.askOne({ ...ask, chat: true }, "slowly");
-    contender.processes.input.write('{"end":true}\n');
-    expect(await contender.readLine<unknown>()).toEqual({ end: true });
+    const sent = { prompts: ["hello"], max_tokens: 4, chat: true, way: "slowly" };
+    expect(await contender.readLine<unknown>()).toEqual(sent);
   });
 
   it("says how the program ended and what it said last", async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "bun:test";
 import { once } from "node:events";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ProcessGroup, startBusyLoops } from "../../bench/process_group.ts";
+import { ProcessGroup } from "../../bench/process_group.ts";
 
 const isLinux = process.platform === "linux";
 /** A shell with a child that computes, started when it prints a line. */
@@ -19,7 +19,7 @@ async function computes(group: ProcessGroup): Promise<void> {
   for (const before = group.cpuMs(); group.cpuMs() === before;) await sleep(5);
 }
 
-describe.skipIf(!isLinux)("ProcessGroup", () => {
+describe.skipIf(!isLinux)("ProcessGroup (needs the /proc of Linux)", () => {
   it("cpuMs() counts what the children of the program compute", async () => {
     await using group = await started();
     await computes(group);
@@ -51,12 +51,5 @@ describe.skipIf(!isLinux)("ProcessGroup", () => {
     await group[Symbol.asyncDispose]();
     expect(group.memory().residentBytes).toBe(0);
     expect(() => group.expectAlive()).toThrow("Cannot measure the loop: it ended");
-  });
-});
-
-describe("startBusyLoops()", () => {
-  it("ends its loops when disposed", async () => {
-    const loops = startBusyLoops(2);
-    await loops[Symbol.asyncDispose]();
   });
 });

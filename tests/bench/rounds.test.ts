@@ -37,7 +37,8 @@ async function play(entrants: readonly Entrant[], scenarios: readonly Scenario[]
   const left: string[] = [];
   const leaveOut = (name: string, why: string) => void left.push(`${name}: ${why}`);
   const progress = () => undefined;
-  const samples = await playRounds({ entrants, scenarios, rounds, threads: 2, progress, leaveOut });
+  const plan = { entrants, scenarios, rounds, threads: 2, settleMs: 0, progress, leaveOut };
+  const samples = await playRounds(plan);
   return { samples, left };
 }
 

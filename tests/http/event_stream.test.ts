@@ -15,6 +15,7 @@ import {
   usage,
 } from "../support/mock_generator.ts";
 import { ChunkReader } from "../support/requests.ts";
+import { watchTimers } from "../support/timers.ts";
 
 const PREAMBLE = "retry: 3000\n: ok\n\n";
 const PING = ": ping\n\n";
@@ -230,27 +231,3 @@ describe("eventStream() in silence", () => {
     }
   });
 });
-
-/** The timers that are set and neither fired nor cleared; `restore` gives the globals back. */
-function watchTimers(): { live: Set<unknown>; restore: () => void } {
-  const live = new Set<unknown>();
-  const { setTimeout: set, clearTimeout: clear } = globalThis;
-  const watched = (call: (...values: unknown[]) => void, ms?: number, ...values: unknown[]) => {
-    const id = set(() => {
-      live.delete(id);
-      call(...values);
-    }, ms);
-    live.add(id);
-    return id;
-  };
-  globalThis.setTimeout = watched as unknown as typeof set;
-  globalThis.clearTimeout = ((id: Parameters<typeof clear>[0]) => {
-    live.delete(id);
-    clear(id);
-  }) as typeof clear;
-  const restore = (): void => {
-    globalThis.setTimeout = set;
-    globalThis.clearTimeout = clear;
-  };
-  return { live, restore };
-}

@@ -81,8 +81,6 @@ const cases: [string, Request, Script?][] = [
     ended("cancelled"),
   ],
   ["chat_stream_error", post("/v1/chat/completions", { ...CHAT, ...USAGE }), broken],
-  ["chat_error", post("/v1/chat/completions", CHAT), broken],
-  ["chat_cancelled", post("/v1/chat/completions", CHAT), ended("cancelled")],
   ["chat_bad_fields", post("/v1/chat/completions", { messages: [{ role: "bot" }], n: 2 })],
   ["chat_context_full", post("/v1/chat/completions", { ...CHAT, stream: true }), full],
   ["chat_overloaded", post("/v1/chat/completions", CHAT), busy],

@@ -1,5 +1,4 @@
-/** The SDK suite against a fake: over a port, and in process in the two ways that users write it. */
-import { inProcessFetch } from "../../src/server/fetch.ts";
+/** The SDK suite against a fake: over a port, and in process without one. */
 import { createHandler } from "../../src/server/handler.ts";
 import { OverloadedError } from "../../src/errors.ts";
 import {
@@ -50,20 +49,11 @@ sdkSuite("SDKs over a port", async () => {
   return { ...target, baseURL: `${server.url}/v1`, close: () => server.stop() };
 });
 
-sdkSuite("SDKs in process, the handler as fetch", () => {
+sdkSuite("SDKs in process", () => {
   const { handler, target } = fake();
   return Promise.resolve({
     ...target,
     baseURL: "http://localhost/v1",
     fetch: (url, init) => handler(new Request(url, init)),
-  });
-});
-
-sdkSuite("SDKs in process by inProcessFetch()", () => {
-  const { handler, target } = fake();
-  return Promise.resolve({
-    ...target,
-    baseURL: "http://localhost/v1",
-    fetch: inProcessFetch(handler),
   });
 });

@@ -15,7 +15,9 @@ import OpenAI, {
   NotFoundError,
   RateLimitError,
 } from "openai";
-import type { Fetch } from "../../src/server/fetch.ts";
+
+/** The signature of `fetch` that the client libraries take. */
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /** What the suite talks to. */
 export interface Target {

@@ -51,9 +51,9 @@ describe("resolveModel()", () => {
   it.each([["nowhere.gguf"], ["smollm3"], ["/"], ["/etc/passwd/x"], ["constructor"], [""]])(
     "refuses %j, which is no file, with the names it knows",
     (ref) => {
-      expect(refusal(ref).message).toMatch(
-        /^Cannot load model ".*": no file at \/.*, expected the path of a GGUF file or one of: smollm2$/,
-      );
+      const { message } = refusal(ref);
+      expect(message).toContain(`Cannot load model "${ref}": no file at /`);
+      expect(message).toContain(", expected the path of a GGUF file or one of: smollm2");
     },
   );
 });

@@ -6,10 +6,10 @@
 import type { Handler } from "../../src/server/handler.ts";
 import type { RunningServer } from "../../src/server/adapters/server.ts";
 
-/** Listens on a free local port. */
-export async function serveHere(handler: Handler): Promise<RunningServer> {
+/** Listens on 127.0.0.1; on a free port where none is given. */
+export async function serveHere(handler: Handler, port = 0): Promise<RunningServer> {
   const { serve } = "Deno" in globalThis
     ? await import("../../src/server/adapters/deno.ts")
     : await import("../../src/server/adapters/bun.ts");
-  return serve({ handler, port: 0 });
+  return serve({ handler, port });
 }

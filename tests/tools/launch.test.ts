@@ -23,6 +23,8 @@ describe("planLaunch()", () => {
   it.each([
     [["--model", "x.gguf"], false],
     [["--model=x.gguf"], false],
+    [["-m", "x.gguf"], false],
+    [["--port", "1", "-t", "2", "-mx.gguf"], false],
     [["--model", "smollm2"], true],
     [["--model=smollm2"], true],
     [["--port", "1"], true],

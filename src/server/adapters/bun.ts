@@ -27,9 +27,13 @@ export function serve(options: ServeOptions): RunningServer {
     // Bun's own error page shows the exception and the working folder.
     development: false,
     error: () => new Response(null, { status: 500 }),
-    // HTTP/2 is off by default, so every connection is HTTP/1.1. The handler gets the server to switch the
-    // idle timer of a generating request off.
-    fetch: async (request, self) => withKeepAlive(await handler(request, self)),
+    async fetch(request, self) {
+      const response = await handler(request);
+      // A generation that thinks is no idle client. Its pings cannot be relied on: they may be off.
+      if (request.method === "POST" && response.ok) self.timeout(request, 0);
+      // HTTP/2 is off by default, so every connection is HTTP/1.1.
+      return withKeepAlive(response);
+    },
   });
   const hostname = server.hostname ?? DEFAULT_ADDRESS.hostname;
   const port = server.port ?? 0;

@@ -125,12 +125,13 @@ export function namedRuntimes(files: readonly SourceFile[]): string[] {
     );
 }
 
-/** Relative imports name the file with its ending, and none leaves the project. */
+/** Relative imports name the file with its ending, and none leaves the project; data aside. */
 export function importedFiles(files: readonly SourceFile[]): string[] {
   const known = new Set(files.map(({ path }) => path));
   return files.filter(({ path }) => path.endsWith(".ts")).flatMap((file) =>
     importsOf(file).flatMap(({ specifier, line }) => {
-      if (!specifier.startsWith(".") || known.has(resolve(file.path, specifier))) return [];
+      if (!specifier.startsWith(".") || specifier.endsWith(".json")) return [];
+      if (known.has(resolve(file.path, specifier))) return [];
       return [`${file.path}:${line}: imports ${specifier}, which is no file: name it with .ts`];
     })
   );

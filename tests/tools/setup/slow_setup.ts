@@ -33,7 +33,9 @@ const slow: Step = {
   },
 };
 
-await runMain(async () => {
-  await setUp({ steps: [slow], offline: false, root, cache, output: process.stderr });
-  return 0;
-});
+if (import.meta.main) {
+  await runMain(async () => {
+    await setUp({ steps: [slow], offline: false, root, cache, output: process.stderr });
+    return 0;
+  });
+}

@@ -1,0 +1,59 @@
+/**
+ * The body of an answer in one piece: JSON, once the run has ended.
+ *
+ * It is a stream all the same: only a body tells on every runtime that its reader has gone, and white space
+ * before the JSON keeps a long silence from being taken for a dead connection. So the status is sent before the
+ * run has ended; where it then fails, the body is cut, which no client takes for an answer.
+ *
+ * @module
+ */
+import { SluiceError } from "../errors.ts";
+import type { ErrorEvent } from "../stream/event.ts";
+import type { Completion } from "./dialect.ts";
+import { failure } from "./public_error.ts";
+import { collect, type Run } from "./run.ts";
+import { SILENCE, Silence } from "./silence.ts";
+
+function cut({ code, hints }: { code: string; hints: readonly string[] }): SluiceError {
+  const { message, status } = failure(code);
+  return new SluiceError(message, code, status, { hints });
+}
+
+/** The completion, or the error that cuts the body. */
+function settle(end: Completion | ErrorEvent): Completion | SluiceError {
+  if ("type" in end) return cut(end);
+  const isWhole = end.finishReason !== "cancelled" && end.finishReason !== "error";
+  return isWhole ? end : cut({ code: "cancelled", hints: [] });
+}
+
+/**
+ * A run as one JSON body.
+ *
+ * @param answer the body's value
+ * @param keepAliveMs a space after so much silence; 0 is never
+ */
+export function wholeBody(
+  run: Run,
+  answer: (completion: Completion) => unknown,
+  keepAliveMs: number,
+): ReadableStream<Uint8Array> {
+  const silence = new Silence(keepAliveMs);
+  const encoder = new TextEncoder();
+  let wanted: Promise<Completion | ErrorEvent> | undefined;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      wanted ??= collect(run);
+      const end = await silence.wait(wanted);
+      if (run.isCancelled) return;
+      if (end === SILENCE) return controller.enqueue(encoder.encode(" "));
+      const settled = settle(end);
+      if (settled instanceof SluiceError) return controller.error(settled);
+      controller.enqueue(encoder.encode(JSON.stringify(answer(settled))));
+      controller.close();
+    },
+    cancel() {
+      silence.stop();
+      return run.cancel();
+    },
+  }, { highWaterMark: 0 });
+}

@@ -1,0 +1,139 @@
+/**
+ * LogitsProbe: a model's logits at every position, through the same weights, plans and cache that the core uses.
+ *
+ * @module
+ */
+import { KvCache } from "../../src/cache/kv_cache.ts";
+import { weightLookup } from "../../src/core/tensors.ts";
+import { Backend, Plan } from "../../src/ggml/backend.ts";
+import { Library } from "../../src/ggml/library.ts";
+import { Weights } from "../../src/ggml/weights.ts";
+import { readGguf } from "../../src/gguf/reader.ts";
+import { cpuRewrites } from "../../src/graph/lower.ts";
+import { type BatchShape, planGraph } from "../../src/graph/plan.ts";
+import type { Hparams } from "../../src/models/model.ts";
+import { architecture } from "../../src/models/mod.ts";
+
+/** Which paths compute. */
+export interface ProbeOptions {
+  n_threads: number;
+  fused: boolean;
+  flashAttention: boolean;
+  repack: boolean;
+  cacheType: "f16" | "f32";
+}
+
+/** The graph as it was recorded, in f32 where the file allows it. */
+export const REFERENCE: ProbeOptions = {
+  n_threads: 1,
+  fused: false,
+  flashAttention: false,
+  repack: false,
+  cacheType: "f32",
+};
+
+/** What the core does by default. */
+export const DEFAULT: ProbeOptions = {
+  n_threads: 2,
+  fused: true,
+  flashAttention: true,
+  repack: true,
+  cacheType: "f16",
+};
+
+/** See the module. */
+export class LogitsProbe implements Disposable {
+  readonly hparams: Hparams;
+  readonly #resources: DisposableStack;
+  readonly #cache: KvCache;
+  readonly #plan: (shape: BatchShape) => Plan;
+
+  private constructor(
+    hparams: Hparams,
+    cache: KvCache,
+    plan: (shape: BatchShape) => Plan,
+    resources: DisposableStack,
+  ) {
+    this.hparams = hparams;
+    this.#cache = cache;
+    this.#plan = plan;
+    this.#resources = resources;
+  }
+
+  static async open(path: string, options: ProbeOptions): Promise<LogitsProbe> {
+    using resources = new DisposableStack();
+    const gguf = readGguf(path);
+    const arch = architecture(gguf.metadata.str("general.architecture"));
+    const hp = arch.hparams(gguf.metadata, gguf.metadata.strings("tokenizer.ggml.tokens").length);
+    const library = resources.use(await Library.open());
+    const backend = resources.use(new Backend(library, options.n_threads));
+    const lookup = weightLookup(gguf);
+    const lowered = (shape: BatchShape) =>
+      planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, options.fused ? cpuRewrites : []);
+    const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
+    const { repack, flashAttention, cacheType } = options;
+    const weights = resources.use(Weights.load(library, gguf, lowered(one), { repack }));
+    const cache = resources.use(
+      new KvCache(library, {
+        n_layer: hp.n_layer,
+        n_embd_kv: hp.n_embd_head * hp.n_head_kv,
+        n_ctx: 512,
+        n_streams: 1,
+        type: cacheType,
+      }),
+    );
+    const plan = (shape: BatchShape) =>
+      new Plan(backend, lowered(shape), shape, { weights, cache, flashAttention });
+    return new LogitsProbe(hp, cache, plan, resources.move());
+  }
+
+  /** Logits of every one of `tokens` behind `n_past` earlier ones, a row each. */
+  logits(tokens: readonly number[], n_past = 0): Float32Array[] {
+    const n = tokens.length;
+    const n_kv = this.#cache.reserve(0, n_past + n);
+    using plan = this.#plan({ n_tokens: n, n_streams: 1, stream0: 0, n_kv, n_outputs: n });
+    const mask = new Uint16Array(n * n_kv).fill(0xfc00);
+    for (let i = 0; i < n; i++) mask.fill(0, i * n_kv, i * n_kv + n_past + i + 1);
+    plan.set("tokens", Int32Array.from(tokens));
+    plan.set("pos", Int32Array.from(tokens, (_, i) => n_past + i));
+    plan.set("kv_rows", BigInt64Array.from(tokens, (_, i) => BigInt(n_past + i)));
+    plan.set("kq_mask", mask);
+    plan.compute();
+    const { n_vocab } = this.hparams;
+    const all = new Float32Array(n * n_vocab);
+    plan.read(all);
+    return Array.from({ length: n }, (_, i) => all.subarray(i * n_vocab, (i + 1) * n_vocab));
+  }
+
+  /** The most likely continuation, one token at a time. */
+  greedy(prompt: readonly number[], n: number): number[] {
+    if (n === 0) return [];
+    let row = this.logits(prompt).at(-1)!;
+    const ids: number[] = [];
+    while (ids.length < n) {
+      const id = argmax(row);
+      ids.push(id);
+      if (ids.length < n) row = this.logits([id], prompt.length + ids.length - 1)[0]!;
+    }
+    return ids;
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources.dispose();
+  }
+}
+
+/** Index of the largest value, the lowest of equals. */
+export function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
+  return best;
+}
+
+/** log(sum(exp(row))). */
+export function logSumExp(row: Float32Array): number {
+  const max = row[argmax(row)]!;
+  let sum = 0;
+  for (const x of row) sum += Math.exp(x - max);
+  return max + Math.log(sum);
+}
