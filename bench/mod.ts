@@ -69,13 +69,13 @@ function readOptions(args: string[]): Options | undefined {
   return {
     rounds: positive("rounds", values.rounds),
     threads: positive("threads", values.threads),
-    model: resolveModel(values.model).path,
     scenarios: values.only === undefined
       ? scenarios
       : choose("only", values.only.join(), scenarios, ({ name }) => name),
     peers: choose("peers", values.peers, peers, ({ key }) => key),
     runtimes: choose("runtime", values.runtime, RUNTIMES, (name) => name),
     json: values.json,
+    model: resolveModel(values.model).path,
   };
 }
 
@@ -113,6 +113,7 @@ async function bench(args: string[]): Promise<number> {
     process.stderr.write(`Left out ${name}: ${why}\n`);
   };
   const entrants = await gather(options, leaveOut);
+  if (entrants.length === 0) throw new UsageError("Cannot measure: nobody takes part");
   const facts = {
     cpu: cpus()[0]?.model ?? "unknown",
     processors: availableParallelism(),

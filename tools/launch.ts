@@ -41,7 +41,7 @@ const programs: Readonly<Record<string, Program>> = {
   serve: { entry: ["src/cli.ts", "serve"], steps: running },
   generate: { entry: ["src/cli.ts", "generate"], steps: running },
   test: { entry: ["tools/test.ts"], steps: allSteps },
-  bench: { entry: ["bench/run.ts"], steps: running },
+  bench: { entry: ["bench/mod.ts"], steps: running },
   check: { entry: ["tools/check.ts"], steps: [packages] },
   build: { entry: ["tools/build.ts"], steps: [zig, ggml] },
 };

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { closeSync, openSync, readSync, renameSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import process from "node:process";
 import { ModelError } from "../src/errors.ts";
 import { type Gguf, readGguf, type TensorInfo } from "../src/gguf/reader.ts";
@@ -40,10 +40,11 @@ export function widen(input: string, output: string): void {
     for (const bytes of widened(input)) {
       for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
     }
+    renameSync(part, output);
   } finally {
     closeSync(fd);
+    rmSync(part, { force: true });
   }
-  renameSync(part, output);
 }
 
 /** The bytes of the widened file in order; each chunk is valid until the next is asked for. */
@@ -54,9 +55,9 @@ export function* widened(input: string): Generator<Uint8Array, void, undefined> 
   for (const { name, type } of tensors) {
     if (type !== F32 && !(type_name(type) in decoders)) {
       throw new ModelError(
-        `Cannot widen "${input}": tensor "${name}" has the type ${type_name(type)}, expected one of ${
-          Object.keys(decoders).join(", ")
-        }`,
+        `Cannot widen "${input}": tensor "${name}" has the type ${
+          type_name(type)
+        }, expected one of ${Object.keys(decoders).join(", ")}`,
       );
     }
   }
@@ -129,7 +130,17 @@ function writeHeader(
     const size = widenedSize(tensor);
     offset += size + padding(size, alignment).length;
   }
-  return Uint8Array.from(Buffer.concat(parts));
+  return join(parts);
+}
+
+function join(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 function padding(size: number, alignment: number): Uint8Array {
@@ -142,7 +153,7 @@ function text(value: string): Uint8Array {
 
 function name(value: string): Uint8Array {
   const bytes = text(value);
-  return Uint8Array.from([...u64(bytes.length), ...bytes]);
+  return join([u64(bytes.length), bytes]);
 }
 
 function u32(value: number): Uint8Array {
@@ -252,7 +263,7 @@ function u32At(bytes: Uint8Array, at: number): number {
 if (import.meta.main) {
   const [input, output] = process.argv.slice(2);
   if (input === undefined || output === undefined) {
-    console.error("Usage: widen.ts IN OUT");
+    process.stderr.write("Usage: widen.ts IN OUT\n");
     process.exitCode = 2;
   } else {
     widen(input, output);

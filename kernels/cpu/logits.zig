@@ -57,8 +57,6 @@ pub fn selectRoom(k: usize) usize {
 const lanes = 16;
 const F = @Vector(lanes, f32);
 const U = @Vector(lanes, u32);
-/// Values that one look decides about.
-const block = 4 * lanes;
 
 /// The vector loops, for the CPU that this module is compiled for.
 pub const vector: Functions = .{
@@ -69,11 +67,13 @@ pub const vector: Functions = .{
 };
 
 fn argmax(values: [*]const f32, n: usize) callconv(.c) isize {
+    // Large enough that the one comparison at its end costs nothing, small enough to search again.
+    const block = 1024;
     var max = -std.math.inf(f32);
     var found: usize = 0;
     var i: usize = 0;
     while (i + block <= n) : (i += block) {
-        const peak = blockMax(values[i..][0..block]);
+        const peak = largest(values[i..][0..block]);
         if (peak > max) {
             max = peak;
             found = i;
@@ -91,14 +91,19 @@ fn argmax(values: [*]const f32, n: usize) callconv(.c) isize {
 }
 
 /// Largest of the values that are numbers; -inf if none is.
-inline fn blockMax(values: *const [block]f32) f32 {
-    const quiet: F = @splat(-std.math.inf(f32));
-    var max = quiet;
-    inline for (0..block / lanes) |j| {
-        const v: F = values[j * lanes ..][0..lanes].*;
-        max = @select(f32, v > max, v, max);
+inline fn largest(values: []const f32) f32 {
+    const n_chains = 4; // of comparisons that do not wait for each other
+    var max: [n_chains]F = @splat(@splat(-std.math.inf(f32)));
+    var i: usize = 0;
+    while (i < values.len) : (i += n_chains * lanes) {
+        inline for (&max, 0..) |*m, chain| {
+            const v: F = values[i + chain * lanes ..][0..lanes].*;
+            m.* = @select(f32, v > m.*, v, m.*);
+        }
     }
-    return @reduce(.Max, max);
+    var all = max[0];
+    for (max[1..]) |m| all = @select(f32, m > all, m, all);
+    return @reduce(.Max, all);
 }
 
 fn select(values: [*]const f32, n: usize, k: usize, keys: [*]Key) callconv(.c) usize {
@@ -138,8 +143,7 @@ fn weigh(
     weights: [*]u32,
     n_kept: *usize,
 ) callconv(.c) u64 {
-    const V8 = @Vector(lanes, u64);
-    var sum: V8 = @splat(0);
+    var sum: @Vector(lanes, u64) = @splat(0);
     var kept: U = @splat(0);
     const max: F = @splat(scale.max);
     const inverse_temperature: F = @splat(scale.inverse_temperature);
@@ -169,11 +173,12 @@ fn weigh(
 }
 
 fn find(weights: [*]const u32, n: usize, target: u64) callconv(.c) usize {
+    const block = 16 * lanes;
     var sum: u64 = 0;
     var i: usize = 0;
     while (i + block <= n) : (i += block) {
         var part: @Vector(lanes, u64) = @splat(0);
-        inline for (0..block / lanes) |j| part += @as(U, weights[i + j * lanes ..][0..lanes].*);
+        for (0..block / lanes) |j| part += @as(U, weights[i + j * lanes ..][0..lanes].*);
         const next = sum + @reduce(.Add, part);
         if (next > target) break;
         sum = next;

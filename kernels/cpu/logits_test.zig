@@ -5,7 +5,7 @@ const variant = @import("variant.zig");
 const testing = std.testing;
 
 /// Lengths around the vector widths, and a whole vocabulary.
-const lengths = [_]usize{ 1, 2, 15, 16, 17, 63, 64, 65, 100, 257, 1000, 49_152 };
+const lengths = [_]usize{ 1, 2, 15, 16, 17, 63, 64, 65, 257, 1000, 1024, 1025, 2100, 49_152 };
 
 const Kind = enum { bell, ties, rising, masked, huge };
 

@@ -47,10 +47,12 @@ export class StandIns {
     this.#controls = new Set(texts);
     this.#anyControl = texts.length > 0 ? new RegExp(anyOf(texts), "g") : undefined;
     const around = texts.flatMap((text) =>
-      roles.filter((role) => text.includes(role)).map((role) => [
-        text.slice(0, text.indexOf(role)),
-        text.slice(text.indexOf(role) + role.length),
-      ] as const)
+      roles.filter((role) => text.includes(role)).map((role) =>
+        [
+          text.slice(0, text.indexOf(role)),
+          text.slice(text.indexOf(role) + role.length),
+        ] as const
+      )
     ).filter(([before, after]) => /\W/.test(before) && /\W/.test(after));
     this.#before = around.map(([before]) => before);
     this.#after = around.map(([, after]) => after);
@@ -84,10 +86,13 @@ export class StandIns {
   /** What a template rendered, cut into control tokens and plain text. */
   segments(rendered: string): Segment[] {
     const text = this.#anyRoleToken
-      ? rendered.replace(this.#anyRoleToken, (match, before: string, role: string, after: string) => {
-        const token = before + role + after;
-        return this.#controls.has(token) ? this.#standIn(token) : match;
-      })
+      ? rendered.replace(
+        this.#anyRoleToken,
+        (match, before: string, role: string, after: string) => {
+          const token = before + role + after;
+          return this.#controls.has(token) ? this.#standIn(token) : match;
+        },
+      )
       : rendered;
     // split() with a group puts the matches at the odd places.
     return text.split(/([\ufdd0-\ufddd][\ufde0-\ufdef])/)

@@ -15,7 +15,7 @@ export interface HeaderSource {
   readonly fileSize: number;
   /** Most bytes that a header may have. */
   readonly headerBytes: number;
-  /** Gives the first `length` bytes of the file or more; `length` is at most `fileSize`. */
+  /** Gives the first `length` bytes of the file; `length` is at most `fileSize` and `headerBytes`. */
   readonly read: (length: number) => Uint8Array;
 }
 
@@ -33,7 +33,7 @@ export class HeaderCursor {
   /** @param length bytes to begin with */
   constructor(source: HeaderSource, length: number) {
     this.#source = source;
-    this.bytes = source.read(Math.min(length, source.fileSize));
+    this.bytes = source.read(Math.min(length, source.fileSize, source.headerBytes));
     this.#view = viewOf(this.bytes);
   }
 
@@ -66,9 +66,12 @@ export class HeaderCursor {
       );
     }
     if (end > headerBytes) {
-      this.fail(`${what} ends at byte ${end}, expected a header of at most ${headerBytes} bytes`, key);
+      this.fail(
+        `${what} ends at byte ${end}, expected a header of at most ${headerBytes} bytes`,
+        key,
+      );
     }
-    this.bytes = read(Math.min(fileSize, Math.max(end, 2 * this.bytes.length)));
+    this.bytes = read(Math.min(fileSize, headerBytes, Math.max(end, 2 * this.bytes.length)));
     this.#view = viewOf(this.bytes);
   }
 

@@ -74,7 +74,7 @@ export function readGguf(path: string, limits: GgufLimits = ggufLimits): Gguf {
     const handle = fd;
     const stat = fstatSync(handle);
     if (!stat.isFile()) throw new Error("it is not a file");
-    return parse(path, stat.size, limits, (length) => readStart(handle, length));
+    return parse(path, stat.size, limits, FIRST_READ, (length) => readStart(handle, length));
   } catch (cause) {
     if (cause instanceof GgufError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -98,8 +98,8 @@ export function parseGguf(
   file: string,
   limits: GgufLimits = ggufLimits,
 ): Gguf {
-  return parse(file, fileSize, limits, (length) => {
-    if (length <= bytes.length) return bytes;
+  return parse(file, fileSize, limits, bytes.length, (length) => {
+    if (length <= bytes.length) return bytes.subarray(0, length);
     const problem = `the header is longer than the ${bytes.length} bytes that were given`;
     throw new GgufError(`Cannot read "${file}": ${problem}`, file, undefined, bytes.length);
   });
@@ -120,10 +120,11 @@ function parse(
   file: string,
   fileSize: number,
   limits: GgufLimits,
+  firstRead: number,
   read: (length: number) => Uint8Array,
 ): Gguf {
   const { headerBytes } = limits;
-  const cursor = new HeaderCursor({ file, fileSize, headerBytes, read }, FIRST_READ);
+  const cursor = new HeaderCursor({ file, fileSize, headerBytes, read }, firstRead);
   const version = readVersion(cursor);
   const tensorCount = readCount(cursor, "tensors", limits.tensors);
   const keyCount = readCount(cursor, "metadata keys", limits.keys);
@@ -157,7 +158,11 @@ function readVersion(cursor: HeaderCursor): number {
   const magic = cursor.u32("the magic number");
   if (magic !== MAGIC) {
     const hex = magic.toString(16).padStart(8, "0");
-    cursor.fail(`it begins with ${hex}, expected a GGUF file, which begins with 46554747`, undefined, 0);
+    cursor.fail(
+      `it begins with ${hex}, expected a GGUF file, which begins with 46554747`,
+      undefined,
+      0,
+    );
   }
   const version = cursor.u32("the version");
   if (version === 2 || version === 3) return version;
@@ -170,7 +175,9 @@ function readVersion(cursor: HeaderCursor): number {
 function readCount(cursor: HeaderCursor, what: string, max: number): number {
   const start = cursor.offset;
   const count = cursor.u64(`the number of ${what}`);
-  if (count > max) cursor.fail(`it has ${count} ${what}, expected at most ${max}`, undefined, start);
+  if (count > max) {
+    cursor.fail(`it has ${count} ${what}, expected at most ${max}`, undefined, start);
+  }
   return count;
 }
 
@@ -206,7 +213,9 @@ function readValueType(cursor: HeaderCursor, key: string): ValueType {
   const number = cursor.u32(`the type of key "${key}"`, key);
   const type = valueTypes[number];
   if (type) return type;
-  const problem = `key "${key}" has the type number ${number}, expected 0 to ${valueTypes.length - 1}`;
+  const problem = `key "${key}" has the type number ${number}, expected 0 to ${
+    valueTypes.length - 1
+  }`;
   return cursor.fail(problem, key, cursor.offset - 4);
 }
 
@@ -259,7 +268,10 @@ function readTensor(cursor: HeaderCursor, limits: GgufLimits, alignment: number)
   const layout = tensorTypes.get(type);
   if (!layout) return fail(`has the type number ${type}, expected one that ggml 0.25.1 has`, 4);
   if (ne[0] % layout.block !== 0) {
-    fail(`has rows of ${ne[0]} values, expected a multiple of ${layout.block} for ${layout.name}`, 4);
+    fail(
+      `has rows of ${ne[0]} values, expected a multiple of ${layout.block} for ${layout.name}`,
+      4,
+    );
   }
   const size = (elements / layout.block) * layout.bytes;
   const offset = cursor.u64(what, name);

@@ -30,7 +30,8 @@ class EventReader implements UnderlyingDefaultSource<Uint8Array> {
   readonly #silence: Silence;
   readonly #report: Report;
   /** The event that is waited for; a ping leaves it pending for the next pull. */
-  #wanted: Promise<StreamEvent | undefined> | undefined;
+  #wanted: Promise<StreamEvent> | undefined;
+  #isGone = false;
 
   constructor(run: Run, encode: Encode, keepAliveMs: number, report: Report) {
     this.#run = run;
@@ -62,21 +63,21 @@ class EventReader implements UnderlyingDefaultSource<Uint8Array> {
   async #step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
     this.#wanted ??= this.#run.next();
     const event = await this.#silence.wait(this.#wanted);
-    if (this.#run.isCancelled) return true;
+    if (this.#isGone) return true;
     if (event === SILENCE) {
       controller.enqueue(encodeSseBytes(PING));
       return true;
     }
     this.#wanted = undefined;
-    const messages = event === undefined ? [] : this.#encode(event);
+    const messages = this.#encode(event);
     for (const message of messages) controller.enqueue(encodeSseBytes(message));
-    if (event !== undefined && !isTerminal(event)) return messages.length > 0;
-    controller.close();
-    return true;
+    if (isTerminal(event)) controller.close();
+    return messages.length > 0 || isTerminal(event);
   }
 
   /** The one sign of a disconnect that every runtime gives. */
   cancel(): Promise<void> {
+    this.#isGone = true;
     this.#silence.stop();
     return this.#run.cancel();
   }

@@ -46,7 +46,7 @@ export interface Handler {
   (request: Request): Promise<Response>;
   /**
    * Refuses new generations, lets the running ones end for `graceMs`, then cancels them; their streams still
-   * get their terminal event. Resolves when none runs, at the latest a second after the grace.
+   * get their terminal event. Resolves when none runs; a reader that does not read is given up after a second.
    */
   drain(graceMs?: number): Promise<void>;
 }
@@ -297,6 +297,8 @@ class Service {
     await this.#settled(graceMs);
     for (const run of this.#runs) run.stop();
     await this.#settled(CANCEL_MS);
+    // Their readers do not read. What they hold is wanted back all the same.
+    await Promise.all([...this.#runs].map((run) => run.cancel()));
   }
 
   /** Waits until no generation runs, at most so long. */

@@ -27,7 +27,6 @@ export class Run {
   readonly #abort: AbortController;
   readonly #report: Report;
   #isOver = false;
-  #isCancelled = false;
   /** The start event. */
   readonly start: StartEvent;
   /** Settles once the generator has given back what it held; never rejects. */
@@ -66,14 +65,11 @@ export class Run {
     return new Run(first.value, events, abort, report);
   }
 
-  /** Whether the reader has gone: what comes now is for nobody. */
-  get isCancelled(): boolean {
-    return this.#isCancelled;
-  }
-
-  /** The next event, or undefined after the terminal one. One call at a time. */
-  async next(): Promise<StreamEvent | undefined> {
-    if (this.#isOver) return undefined;
+  /** The next event; after a cancel an error event. One call at a time, none after the terminal event. */
+  async next(): Promise<StreamEvent> {
+    if (this.#isOver) {
+      return publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });
+    }
     const event = await this.#take();
     if (isTerminal(event)) void this.#finish();
     return event;
@@ -81,7 +77,6 @@ export class Run {
 
   /** Ends the generation. A `next()` that waits is woken with a terminal event. */
   async cancel(): Promise<void> {
-    this.#isCancelled = true;
     // Abort first: return() alone would wait for the next() that waits for a token.
     this.#abort.abort();
     await this.#finish();
@@ -126,9 +121,6 @@ export async function collect(run: Run): Promise<Completion | ErrorEvent> {
   let usage: Parameters<typeof usageOf>[1];
   for (;;) {
     const event = await run.next();
-    if (event === undefined) {
-      return publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });
-    }
     if (event.type === "token") {
       ids.push(...event.ids);
       if (event.channel === "reasoning") reasoning += event.text;

@@ -40,11 +40,12 @@ export function wholeBody(
   const silence = new Silence(keepAliveMs);
   const encoder = new TextEncoder();
   let wanted: Promise<Completion | ErrorEvent> | undefined;
+  let isGone = false;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       wanted ??= collect(run);
       const end = await silence.wait(wanted);
-      if (run.isCancelled) return;
+      if (isGone) return;
       if (end === SILENCE) return controller.enqueue(encoder.encode(" "));
       const settled = settle(end);
       if (settled instanceof SluiceError) return controller.error(settled);
@@ -52,6 +53,7 @@ export function wholeBody(
       controller.close();
     },
     cancel() {
+      isGone = true;
       silence.stop();
       return run.cancel();
     },

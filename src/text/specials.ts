@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Vocab, tokenKind } from "./vocab.ts";
+import { tokenKind, type Vocab } from "./vocab.ts";
 
 /** One token with its text. */
 export interface SpecialToken {

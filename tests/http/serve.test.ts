@@ -1,5 +1,6 @@
 /** The adapter of the runtime that runs, over real sockets: disconnects, slow readers, limits, the end. */
 import { afterAll, beforeAll, describe, expect, it } from "bun:test";
+import { type AddressInfo, createServer } from "node:net";
 import type { RunningServer } from "../../src/server/adapters/server.ts";
 import { createHandler, type Handler } from "../../src/server/handler.ts";
 import {
@@ -43,8 +44,11 @@ describe("serve()", () => {
   });
 
   it("throws where the port is taken", async () => {
-    const again = serveHere(createHandler(mock), server.port);
-    await expect(again).rejects.toThrow();
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const { port } = other.address() as AddressInfo;
+    await expect(serveHere(createHandler(mock), port)).rejects.toThrow();
+    await new Promise((resolve) => other.close(resolve));
   });
 
   it("sends the headers of a stream as decided", async () => {
@@ -270,6 +274,8 @@ describe("RunningServer.stop()", () => {
     const whole = await RawClient.open(server.port);
     await whole.post("/v1/chat/completions", CHAT);
     const idle = await RawClient.open(server.port);
+    idle.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await idle.until('"ok"');
     await mock.until(() => mock.active === 2);
     await stream.until(": ok");
     await server.stop(1);

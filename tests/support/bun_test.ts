@@ -11,11 +11,11 @@ import { inspect } from "node:util";
 
 export { expect } from "expect";
 
-/** Most milliseconds for a test that does not say; tools/test.ts tells Bun the same. */
+/** Most milliseconds for a test or hook that does not say; tools/test.ts tells Bun the same. */
 export const DEFAULT_TIMEOUT_MS = 20_000;
 
 type Body = () => unknown;
-type Hook = (body: Body) => void;
+type Hook = (body: Body, timeoutMs?: number) => void;
 /** The values of one row of a table: its elements, or the row itself. */
 type Values<Row> = Row extends readonly unknown[] ? [...Row] : [Row];
 /** Registers one test or one group of tests; the time limit is a test's own. */
@@ -95,8 +95,8 @@ function register(declare: (skip: boolean) => Declare): Register {
   });
 }
 
-const hook = (attach: typeof node.before): Hook => (body) => {
-  if (!inSkippedGroup) attach(() => body() as Promise<void>);
+const hook = (attach: typeof node.before): Hook => (body, timeoutMs = DEFAULT_TIMEOUT_MS) => {
+  if (!inSkippedGroup) attach(() => body() as Promise<void>, { timeout: timeoutMs });
 };
 
 /** A group of tests. */

@@ -61,16 +61,16 @@ export async function unzip(
     let lastBreathMs = performance.now();
     for (const { member, path } of chosen) {
       mkdirSync(dirname(path), { recursive: true });
-      await unpack(file, archive, member, path);
+      await unpack(file, archive, member, path, (bytes) => {
+        done += bytes;
+        options.onBytes?.(done, total);
+        options.signal?.throwIfAborted();
+      });
       if (member.mode & 0o111) chmodSync(path, 0o755);
-      done += member.bytes;
       if (performance.now() - lastBreathMs < breatheEveryMs) continue;
-      options.onBytes?.(done, total);
       await breathe();
-      options.signal?.throwIfAborted();
       lastBreathMs = performance.now();
     }
-    options.onBytes?.(done, total);
   } finally {
     await file.close();
   }
@@ -135,6 +135,7 @@ async function unpack(
   archive: string,
   member: Member,
   path: string,
+  onBytes: (bytes: number) => void,
 ): Promise<void> {
   const header = await readAt(file, archive, member.headerOffset, 30);
   if (header.readUInt32LE(0) !== localSignature) {
@@ -149,6 +150,7 @@ async function unpack(
     writeFileSync(path, data);
     crc = crc32(data);
     bytes = data.length;
+    onBytes(bytes);
   } else {
     const packed = createReadStream(archive, { start, end: start + member.packedBytes - 1 });
     const inflate = member.deflated ? packed.pipe(createInflateRaw()) : packed;
@@ -157,6 +159,7 @@ async function unpack(
       for await (const chunk of inflate as AsyncIterable<Uint8Array>) {
         crc = crc32(chunk, crc);
         bytes += chunk.length;
+        onBytes(chunk.length);
         yield chunk;
       }
     };

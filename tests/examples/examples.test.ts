@@ -1,0 +1,77 @@
+import { describe, expect, test } from "bun:test";
+import { spawn } from "node:child_process";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const onDeno = "Deno" in globalThis;
+
+/** Runs an example as its own process, on the runtime that runs the tests. */
+function start(args: string[], port?: number) {
+  const config = ["-A", "--no-check", "--config", `${root}deno.offline.json`];
+  const command = port === undefined
+    ? onDeno ? ["run", ...config, ...args] : args
+    : onDeno
+    ? ["serve", "--port", String(port), "--host", "127.0.0.1", ...config, ...args]
+    : args;
+  const env = { ...process.env, ...(port !== undefined && { PORT: String(port) }) };
+  return spawn(process.execPath, command, { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
+}
+
+async function output(args: string[]): Promise<string> {
+  const child = start(args);
+  let text = "";
+  for await (const piece of child.stdout) text += piece;
+  const code = child.exitCode ?? await new Promise((resolve) => child.once("exit", resolve));
+  expect(code).toBe(0);
+  return text;
+}
+
+/** Asks until the server answers, then gives its answer. */
+async function ask(url: string, init?: RequestInit): Promise<Response> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    const response = await fetch(url, init).catch(() => undefined);
+    if (response && response.status !== 429) return response;
+    await response?.body?.cancel();
+    if (performance.now() > deadline) throw new Error(`No answer from ${url}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+describe("examples/generate.ts", () => {
+  test("prints an answer and how it ended", async () => {
+    const text = await output(["examples/generate.ts", "What is the capital of France?"]);
+    expect(text).toMatch(/\p{L}{3}.*\n\[(eos|length)\] \d+ tokens/su);
+  }, 60_000);
+});
+
+describe("examples/streaming_sse.ts", () => {
+  test("prints one line for each token and the end", async () => {
+    const lines = (await output(["examples/streaming_sse.ts"])).trimEnd().split("\n");
+    expect(lines[0]).toMatch(/^1 \d+ /);
+    expect(lines.at(-1)).toMatch(/: \d+ tokens$/);
+  }, 60_000);
+});
+
+const servers = [["serve", 18_431], ["hono", 18_432]] as const;
+describe.each(servers)("examples/%s.ts", (name, port) => {
+  test("answers a chat over HTTP", async () => {
+    const child = start([`examples/${name}.ts`], port);
+    try {
+      const response = await ask(`http://127.0.0.1:${port}/v1/chat/completions`, {
+        method: "POST",
+        body: JSON.stringify({
+          messages: [{ role: "user", content: "What is the capital of France?" }],
+          temperature: 0,
+          max_tokens: 30,
+        }),
+      });
+      expect(response.status).toBe(200);
+      const body = await response.json() as { choices: { message: { content: string } }[] };
+      expect(body.choices[0]?.message.content).toMatch(/\p{L}{3}/u);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  }, 60_000);
+});
