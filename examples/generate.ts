@@ -17,6 +17,8 @@ for await (const event of model.generate({ messages, sampling, maxTokens: 64 }, 
   if (event.type === "token") process.stdout.write(event.text);
   if (event.type === "complete") {
     const { generatedTokens, totalMs } = event.stats;
-    process.stdout.write(`\n[${event.finishReason}] ${generatedTokens} tokens, ${totalMs.toFixed(0)} ms\n`);
+    process.stdout.write(
+      `\n[${event.finishReason}] ${generatedTokens} tokens, ${totalMs.toFixed(0)} ms\n`,
+    );
   }
 }

@@ -20,9 +20,10 @@ const messages = response.body!
   .pipeThrough(new TextDecoderStream())
   .pipeThrough(new EventSourceParserStream());
 
+const print = (line: string): boolean => process.stdout.write(`${line}\n`);
 for await (const { event, data } of messages) {
   const fields = JSON.parse(data);
-  if (event === "token") console.log(`${fields.position} ${fields.token_id} ${fields.token}`);
-  if (event === "complete") console.log(`${fields.completion_reason}: ${fields.total_tokens} tokens`);
+  if (event === "token") print(`${fields.position} ${fields.token_id} ${fields.token}`);
+  if (event === "complete") print(`${fields.completion_reason}: ${fields.total_tokens} tokens`);
   if (event === "error") throw new Error(fields.message);
 }

@@ -107,12 +107,18 @@ async function serve(values: Values): Promise<number> {
   }
   const port = integer(values, "port", 0)!;
   const started = performance.now();
-  const loading = loadWithProgress(values);
+  let loadFailure: unknown;
+  const loading = loadWithProgress(values).catch((failure: unknown) => {
+    loadFailure = failure;
+    throw failure;
+  });
   const maxTokens = integer(values, "max-tokens", 1);
   const handler = createHandler(loading, {
     hosts: isLoopback(host) ? [] : "*",
     keepAliveMs: number(values, "keep-alive", 0)! * 1000,
     ...(maxTokens !== undefined && { maxTokens }),
+    // A model that cannot be loaded ends the command, which says why.
+    onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
   const server = (await adapter())({ handler, hostname: host, port });
   const stopped = new Promise<void>((resolve) => {

@@ -122,9 +122,8 @@ pub fn run(n_threads: u32, body: Body, context: *anyopaque) void {
     startFrom(0);
     member = .{ .size = size, .index = 0 };
     body(context);
+    barrier();
     member = .{};
-    const phase = team.barrier.phase.load(.monotonic);
-    if (!team.barrier.arrive(size)) team.barrier.wait(phase);
 }
 
 fn runAlone(body: Body, context: *anyopaque) void {
@@ -212,7 +211,7 @@ fn work(worker: *Worker, index: u32) void {
         const size = team.size;
         member = .{ .size = size, .index = index };
         team.body(team.context);
-        // The caller waits for the region to end; a worker goes on to wait for the next one.
+        // The caller waits at its last barrier for the others; they go on to wait for a new region.
         _ = team.barrier.arrive(size);
     }
 }

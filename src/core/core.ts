@@ -6,7 +6,13 @@
  * @module
  */
 import { KvCache } from "../cache/kv_cache.ts";
-import type { CoreInfo, CoreOptions, CoreStats, Sampled, SubmitMessage } from "../engine/protocol.ts";
+import type {
+  CoreInfo,
+  CoreOptions,
+  CoreStats,
+  Sampled,
+  SubmitMessage,
+} from "../engine/protocol.ts";
 import { ModelError } from "../errors.ts";
 import { Backend, Plan } from "../ggml/backend.ts";
 import { Library } from "../ggml/library.ts";

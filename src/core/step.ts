@@ -75,7 +75,10 @@ export class Stepper {
     run.forEach((s, i) => mask.fill(0, i * n_kv, i * n_kv + s.n_past + 1));
     plan.set("tokens", Int32Array.from(run, (s) => s.tokens[s.n_past]!));
     plan.set("pos", Int32Array.from(run, (s) => s.n_past));
-    plan.set("kv_rows", BigInt64Array.from(run, (s) => BigInt(this.#cache.row(s.stream, s.n_past))));
+    plan.set(
+      "kv_rows",
+      BigInt64Array.from(run, (s) => BigInt(this.#cache.row(s.stream, s.n_past))),
+    );
     plan.set("kq_mask", mask);
     return plan.compute(cancellation) ? plan : undefined;
   }

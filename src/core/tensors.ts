@@ -28,7 +28,9 @@ export function expectTensors(gguf: Gguf, expected: readonly ExpectedTensor[]): 
     }
     if (tensor.ne.some((n, i) => n !== (ne[i] ?? 1))) {
       throw new GgufError(
-        `Cannot load "${gguf.file}": tensor "${name}" has the shape [${tensor.ne.join(", ")}], expected [${ne.join(", ")}]`,
+        `Cannot load "${gguf.file}": tensor "${name}" has the shape [${
+          tensor.ne.join(", ")
+        }], expected [${ne.join(", ")}]`,
         gguf.file,
         name,
         tensor.offset,

@@ -90,7 +90,9 @@ export class Library implements Disposable {
       native = ffi.open(path, symbols).symbols;
     } catch (cause) {
       throw new LibraryError(
-        `Cannot open the native library "${path}": ${(cause as Error).message}, build it again: bun run setup`,
+        `Cannot open the native library "${path}": ${
+          (cause as Error).message
+        }, build it again: bun run setup`,
         { cause },
       );
     }

@@ -27,5 +27,7 @@ export function type_id(type: DType): number {
 export function type_size(type: DType): number {
   const { blockSize, typeSize } = entry(type);
   if (blockSize === 1) return typeSize;
-  throw new ShapeError(`Cannot size one value of "${type}": it is stored in blocks of ${blockSize}`);
+  throw new ShapeError(
+    `Cannot size one value of "${type}": it is stored in blocks of ${blockSize}`,
+  );
 }

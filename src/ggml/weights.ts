@@ -84,7 +84,9 @@ export class Weights implements Disposable {
     const tensor = this.#tensors.get(key(parts));
     if (tensor === undefined) {
       throw new LibraryError(
-        `Cannot use weight ${parts.join(" + ")}: it was not loaded, a plan differs from the graph that was loaded for`,
+        `Cannot use weight ${
+          parts.join(" + ")
+        }: it was not loaded, a plan differs from the graph that was loaded for`,
       );
     }
     return tensor;

@@ -136,7 +136,10 @@ export class Graph {
   get_rows(a: Tensor, ids: Tensor): Tensor {
     if (ids.type !== "i32") fail("get_rows", `the indices are ${ids.type}, expected i32`);
     if (a.ne[2] !== 1 || a.ne[3] !== 1 || !isVector(ids)) {
-      fail("get_rows", `cannot take rows ${show(ids)} of ${show(a)}, expected a matrix and a vector`);
+      fail(
+        "get_rows",
+        `cannot take rows ${show(ids)} of ${show(a)}, expected a matrix and a vector`,
+      );
     }
     return this.#node({ kind: "get_rows" }, "f32", [a.ne[0], ids.ne[0], 1, 1], [a, ids]);
   }
@@ -285,7 +288,9 @@ function f32(op: string, t: Tensor): void {
 
 function full(ne: readonly number[]): Ne {
   for (const n of ne) {
-    if (!Number.isSafeInteger(n) || n < 1) fail("shape", `[${ne.join(", ")}] holds ${n}, expected 1 or more`);
+    if (!Number.isSafeInteger(n) || n < 1) {
+      fail("shape", `[${ne.join(", ")}] holds ${n}, expected 1 or more`);
+    }
   }
   return [ne[0] ?? 1, ne[1] ?? 1, ne[2] ?? 1, ne[3] ?? 1];
 }

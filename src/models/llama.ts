@@ -13,7 +13,9 @@ import type { Architecture, BatchInputs, ExpectedTensor, Hparams, Metadata } fro
 function hparams(m: Metadata, n_vocab: number): Hparams {
   if (m.u32("llama.expert_count", 0) > 0) {
     throw new ModelError(
-      `Cannot load the model: it has ${m.u32("llama.expert_count")} experts, expected a dense llama`,
+      `Cannot load the model: it has ${
+        m.u32("llama.expert_count")
+      } experts, expected a dense llama`,
     );
   }
   const n_embd = m.u32("llama.embedding_length");

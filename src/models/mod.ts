@@ -14,5 +14,7 @@ export function architecture(name: string): Architecture {
   const found = architectures.find((a) => a.name === name);
   if (found) return found;
   const known = architectures.map((a) => a.name).join(", ");
-  throw new ModelError(`Cannot load the model: its architecture is "${name}", expected one of ${known}`);
+  throw new ModelError(
+    `Cannot load the model: its architecture is "${name}", expected one of ${known}`,
+  );
 }

@@ -136,8 +136,8 @@ class VocabTokenizer implements Tokenizer {
   }
 
   bytes(id: number): Uint8Array {
-    const hasText = id >= 0 && id < this.n_vocab && !this.isControl(id) &&
-      this.#vocab.kinds[id] !== tokenKind.unused;
+    const kind = this.#vocab.kinds[id];
+    const hasText = kind !== undefined && kind !== tokenKind.unused && !this.isControl(id);
     return hasText ? this.#scheme.bytes(id) : new Uint8Array();
   }
 

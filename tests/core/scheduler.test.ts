@@ -26,7 +26,10 @@ class Bench {
     this.scheduler = new Scheduler({ n_streams: 2, n_ctx: 64, ...options });
   }
   /** Runs one tick and returns what was computed. */
-  tick(token = 7, times = FAST): { batch: Batch | undefined; sampled: ReturnType<Scheduler["commit"]> } {
+  tick(
+    token = 7,
+    times = FAST,
+  ): { batch: Batch | undefined; sampled: ReturnType<Scheduler["commit"]> } {
     this.scheduler.admit();
     const batch = this.scheduler.next();
     if (!batch) return { batch, sampled: [] };

@@ -62,17 +62,25 @@ describe("Model.generate", () => {
     expect(reason(events)).toBe("length");
   }, 30_000);
 
-  test("takes messages through the template and ends at the end token, which is counted and not sent", async () => {
-    const messages = [{ role: "user", content: "What is the capital of France? One word." }];
-    const events = await collect({ messages, sampling: greedy, maxTokens: 200 });
-    expect(reason(events)).toBe("eos");
-    expect(text(events)).toMatch(/\p{L}{3}/u);
-    expect(text(events)).not.toContain("<|im_end|>");
-    expect(events.at(-2)).toMatchObject({ completionTokens: ids(events).length + 1 });
-  }, 30_000);
+  test(
+    "takes messages through the template and ends at the end token, which is counted and not sent",
+    async () => {
+      const messages = [{ role: "user", content: "What is the capital of France? One word." }];
+      const events = await collect({ messages, sampling: greedy, maxTokens: 200 });
+      expect(reason(events)).toBe("eos");
+      expect(text(events)).toMatch(/\p{L}{3}/u);
+      expect(text(events)).not.toContain("<|im_end|>");
+      expect(events.at(-2)).toMatchObject({ completionTokens: ids(events).length + 1 });
+    },
+    30_000,
+  );
 
   test("gives the same tokens for the same seed and others for another", async () => {
-    const request = { prompt: "Random words:", maxTokens: 24, sampling: { temperature: 1.5, topK: 0 } };
+    const request = {
+      prompt: "Random words:",
+      maxTokens: 24,
+      sampling: { temperature: 1.5, topK: 0 },
+    };
     const run = async (seed: number) =>
       ids(await collect({ ...request, sampling: { ...request.sampling, seed } }));
     const first = await run(1);
@@ -113,7 +121,12 @@ describe("Model.generate", () => {
 
   test("runs several requests at once, each with the tokens that it has alone", async () => {
     const prompts = ["The sea is", "In the year 1900", "Two plus two", "My favourite"];
-    const request = (prompt: string) => ({ prompt, sampling: greedy, maxTokens: 4, ignoreEos: true });
+    const request = (prompt: string) => ({
+      prompt,
+      sampling: greedy,
+      maxTokens: 4,
+      ignoreEos: true,
+    });
     const alone: number[][] = [];
     for (const prompt of prompts) alone.push(ids(await collect(request(prompt))));
     const together = await Promise.all(prompts.map(async (p) => ids(await collect(request(p)))));
@@ -129,23 +142,27 @@ describe("Model.generate", () => {
     expect(reason(await collect({ ...endless, maxTokens: 1 }))).toBe("length");
   }, 30_000);
 
-  test("pauses when nobody reads: no more tokens, no processor time, and it goes on where it was", async () => {
-    const expected = ids(await collect({ ...endless, maxTokens: 80 }));
-    const events = model.generate({ ...endless, maxTokens: 80 });
-    const got: StreamEvent[] = [];
-    for (let i = 0; i < 4; i++) got.push((await events.next()).value as StreamEvent);
-    let before = process.cpuUsage();
-    for (;;) {
-      await sleep(200);
-      const { user, system } = process.cpuUsage(before);
-      // Still sampling ahead, or the runtime's own housekeeping.
-      if ((user + system) / 1000 < 20) break;
-      before = process.cpuUsage();
-    }
-    expect((await model.stats()).running).toBe(1);
-    for await (const event of events) got.push(event);
-    expect(ids(got)).toEqual(expected);
-  }, 30_000);
+  test(
+    "pauses when nobody reads: no more tokens, no processor time, and it goes on where it was",
+    async () => {
+      const expected = ids(await collect({ ...endless, maxTokens: 80 }));
+      const events = model.generate({ ...endless, maxTokens: 80 });
+      const got: StreamEvent[] = [];
+      for (let i = 0; i < 4; i++) got.push((await events.next()).value as StreamEvent);
+      let before = process.cpuUsage();
+      for (;;) {
+        await sleep(200);
+        const { user, system } = process.cpuUsage(before);
+        // Still sampling ahead, or the runtime's own housekeeping.
+        if ((user + system) / 1000 < 20) break;
+        before = process.cpuUsage();
+      }
+      expect((await model.stats()).running).toBe(1);
+      for await (const event of events) got.push(event);
+      expect(ids(got)).toEqual(expected);
+    },
+    30_000,
+  );
 });
 
 describe("A cancelled generation", () => {
@@ -209,7 +226,9 @@ describe("A cancelled generation", () => {
       if (i % 3 === 0) await events.next();
       abort.abort();
       if (i % 2 === 0) await events.return();
-      else for await (const event of events) if (event.type === "error") throw new Error(event.message);
+      else {for await (const event of events) {
+          if (event.type === "error") throw new Error(event.message);
+        }}
     };
     for (let i = 0; i < 250; i++) await once(i);
     await untilIdle();

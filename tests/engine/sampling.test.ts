@@ -9,7 +9,14 @@ describe("samplingRecord", () => {
   });
 
   test("takes every option that is given", () => {
-    const options = { temperature: 0, topK: 1, topP: 0.5, minP: 0, repeatPenalty: 1.1, seed: 2 ** 32 - 1 };
+    const options = {
+      temperature: 0,
+      topK: 1,
+      topP: 0.5,
+      minP: 0,
+      repeatPenalty: 1.1,
+      seed: 2 ** 32 - 1,
+    };
     expect(Array.from(samplingRecord(options))).toEqual([0, 1, 0.5, 0, 1.1, 2 ** 32 - 1, 0, 0]);
   });
 

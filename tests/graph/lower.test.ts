@@ -2,7 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { cpuRewrites, lower } from "../../src/graph/lower.ts";
 import { Graph, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
 
-const lookup: WeightLookup = (name) => ({ type: name.startsWith("f16") ? "f16" : "q4_1", ne: [64, 32, 1, 1] });
+const lookup: WeightLookup = (name) => ({
+  type: name.startsWith("f16") ? "f16" : "q4_1",
+  ne: [64, 32, 1, 1],
+});
 
 /** A feed-forward layer as models record it. */
 function feedForward(g: Graph, gate = "gate", up = "up"): { out: Tensor; gateProduct: Tensor } {

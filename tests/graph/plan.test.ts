@@ -25,7 +25,11 @@ describe("PlanCache", () => {
     const plans = new PlanCache((s) => new FakePlan(s), 9);
     const plan = plans.get(shape(4));
     expect(plans.get(shape(4))).toBe(plan);
-    for (const change of [{ n_tokens: 5 }, { n_streams: 2 }, { stream0: 1 }, { n_kv: 512 }, { n_outputs: 1 }]) {
+    for (
+      const change of [{ n_tokens: 5 }, { n_streams: 2 }, { stream0: 1 }, { n_kv: 512 }, {
+        n_outputs: 1,
+      }]
+    ) {
       expect(plans.get({ ...shape(4), ...change })).not.toBe(plan);
     }
     expect(plans.size).toBe(6);

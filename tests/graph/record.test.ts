@@ -27,7 +27,9 @@ describe("Graph", () => {
     const g = graph();
     expect(g.weight("a")).toBe(g.weight("a"));
     expect(g.weight_if_present("none")).toBeUndefined();
-    expect(() => g.weight("none")).toThrow(new ShapeError('Cannot record weight: the model has no tensor "none"'));
+    expect(() => g.weight("none")).toThrow(
+      new ShapeError('Cannot record weight: the model has no tensor "none"'),
+    );
   });
 
   test("concat_weights() joins rows and refuses parts of other types or row lengths", () => {
@@ -57,7 +59,9 @@ describe("Graph", () => {
     expect(g.mul_mat(g.weight("a"), g.input("x", "f32", 64, 3)).ne).toEqual([32, 3, 1, 1]);
     expect(() => g.mul_mat(g.weight("a"), g.input("y", "f32", 63, 3))).toThrow(ShapeError);
     expect(() => g.mul_mat(g.weight("a"), g.input("z", "f16", 64, 3))).toThrow(ShapeError);
-    expect(() => g.mul_mat(g.input("w", "f32", 64, 2, 2), g.input("v", "f32", 64))).toThrow(ShapeError);
+    expect(() => g.mul_mat(g.input("w", "f32", 64, 2, 2), g.input("v", "f32", 64))).toThrow(
+      ShapeError,
+    );
   });
 
   test("add() and mul() repeat the second operand along sizes of 1 only", () => {
@@ -107,9 +111,20 @@ describe("Graph", () => {
     const g = graph();
     const heads = (name: string, n: number, tokens = 3) => g.input(name, "f32", 16, n, tokens);
     const params = { il: 0, kq_scale: 0.25 };
-    expect(g.attention(heads("q", 6), heads("k", 2), heads("v", 2), params).ne).toEqual([96, 3, 1, 1]);
-    expect(() => g.attention(heads("q5", 5), heads("k", 2), heads("v", 2), params)).toThrow(ShapeError);
-    expect(() => g.attention(heads("q", 6), heads("k4", 2, 4), heads("v4", 2, 4), params)).toThrow(ShapeError);
-    expect(() => g.attention(heads("q", 6), heads("k", 2), heads("v3", 3), params)).toThrow(ShapeError);
+    expect(g.attention(heads("q", 6), heads("k", 2), heads("v", 2), params).ne).toEqual([
+      96,
+      3,
+      1,
+      1,
+    ]);
+    expect(() => g.attention(heads("q5", 5), heads("k", 2), heads("v", 2), params)).toThrow(
+      ShapeError,
+    );
+    expect(() => g.attention(heads("q", 6), heads("k4", 2, 4), heads("v4", 2, 4), params)).toThrow(
+      ShapeError,
+    );
+    expect(() => g.attention(heads("q", 6), heads("k", 2), heads("v3", 3), params)).toThrow(
+      ShapeError,
+    );
   });
 });

@@ -14,7 +14,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!await condition()) await sleep(1);
 }
 
-async function target(model: Model): Promise<Omit<Target, "baseURL">> {
+function target(model: Model): Omit<Target, "baseURL"> {
   return {
     model: model.model.id,
     busy: () => until(async () => (await model.stats()).running > 0),
@@ -30,12 +30,12 @@ sdkSuite("SDKs with a model over a port", async () => {
     await server.stop();
     await model[Symbol.asyncDispose]();
   };
-  return { ...await target(model), baseURL: `${server.url}/v1`, close };
+  return { ...target(model), baseURL: `${server.url}/v1`, close };
 });
 
 sdkSuite("SDKs with a model in process", async () => {
   const model = await load("smollm2", options);
-  return { ...await target(model), baseURL: "http://localhost/v1", fetch: model.fetch };
+  return { ...target(model), baseURL: "http://localhost/v1", fetch: model.fetch };
 });
 
 describe("A client that goes away", () => {

@@ -1,7 +1,13 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, test } from "bun:test";
 import { resolveModel } from "../../src/store/reference.ts";
-import { argmax, DEFAULT, LogitsProbe, type ProbeOptions, REFERENCE } from "../support/logits_probe.ts";
+import {
+  argmax,
+  DEFAULT,
+  LogitsProbe,
+  type ProbeOptions,
+  REFERENCE,
+} from "../support/logits_probe.ts";
 
 const prompt = [504, 3575, 282, 4649, 314, 7042, 30, 198, 198, 504, 1797, 1918];
 
@@ -14,7 +20,9 @@ describe("The rewrites of the CPU", () => {
   test("give the same bits as the graph that was recorded", async () => {
     const recorded = await rows(REFERENCE);
     const fused = await rows({ ...REFERENCE, fused: true });
-    fused.forEach((row, i) => expect(Buffer.from(row.buffer).equals(Buffer.from(recorded[i]!.buffer))).toBe(true));
+    fused.forEach((row, i) =>
+      expect(Buffer.from(row.buffer).equals(Buffer.from(recorded[i]!.buffer))).toBe(true)
+    );
   }, 60_000);
 });
 
@@ -22,7 +30,9 @@ describe("Threads", () => {
   test("do not change a bit of the plain path", async () => {
     const one = await rows(REFERENCE);
     const two = await rows({ ...REFERENCE, n_threads: 2 });
-    two.forEach((row, i) => expect(Buffer.from(row.buffer).equals(Buffer.from(one[i]!.buffer))).toBe(true));
+    two.forEach((row, i) =>
+      expect(Buffer.from(row.buffer).equals(Buffer.from(one[i]!.buffer))).toBe(true)
+    );
   }, 60_000);
 });
 

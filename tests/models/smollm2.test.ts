@@ -89,15 +89,19 @@ describe("SmolLM2 with f32 weights, as it was recorded", () => {
 describe.each([["as it was recorded", REFERENCE], ["on the fast paths", DEFAULT]] as const)(
   "SmolLM2 with q4_1 weights, %s",
   (_name, options) => {
-    test("is as close to the golden rows as two builds of the reference are to each other", async () => {
-      using probe = await LogitsProbe.open(resolveModel("smollm2").path, options);
-      const rows = probe.logits(q4Golden.logits.ids);
-      const golden = q4Golden.logits.reference;
-      const sum = golden.reduce((s, g) => s + divergence(g, rows[g.pos]!), 0);
-      const same = golden.filter((g) => argmax(rows[g.pos]!) === g.ids[0]).length;
-      expect(sum / golden.length).toBeLessThan(0.01);
-      expect(same / golden.length).toBeGreaterThanOrEqual(0.95);
-    }, 60_000);
+    test(
+      "is as close to the golden rows as two builds of the reference are to each other",
+      async () => {
+        using probe = await LogitsProbe.open(resolveModel("smollm2").path, options);
+        const rows = probe.logits(q4Golden.logits.ids);
+        const golden = q4Golden.logits.reference;
+        const sum = golden.reduce((s, g) => s + divergence(g, rows[g.pos]!), 0);
+        const same = golden.filter((g) => argmax(rows[g.pos]!) === g.ids[0]).length;
+        expect(sum / golden.length).toBeLessThan(0.01);
+        expect(same / golden.length).toBeGreaterThanOrEqual(0.95);
+      },
+      60_000,
+    );
 
     test("continues every golden chat as far as it is decided", async () => {
       using probe = await LogitsProbe.open(resolveModel("smollm2").path, options);

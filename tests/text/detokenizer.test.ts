@@ -24,7 +24,16 @@ describe("Detokenizer", () => {
 
   it("lets go what no byte can save", () => {
     expect(texts([[0x61, 0x80], [0xff], [0xc0], [0xe0, 0x80], [0xed, 0xa0], [0xf4, 0x90], [0xf5]]))
-      .toEqual(["a\ufffd", "\ufffd", "\ufffd", "\ufffd\ufffd", "\ufffd\ufffd", "\ufffd\ufffd", "\ufffd", ""]);
+      .toEqual([
+        "a\ufffd",
+        "\ufffd",
+        "\ufffd",
+        "\ufffd\ufffd",
+        "\ufffd\ufffd",
+        "\ufffd\ufffd",
+        "\ufffd",
+        "",
+      ]);
   });
 
   it("makes one U+FFFD of a code point that another one cuts short", () => {
@@ -66,10 +75,15 @@ describe("Detokenizer", () => {
       fc.constantFrom(0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc2, 0xe0, 0xe4, 0xed, 0xf0, 0xf4),
     );
     const pieces = fc.array(fc.array(byte, { maxLength: 5 }), { maxLength: 30 });
-    fc.assert(fc.property(pieces, (pieces) => {
-      const all = Uint8Array.from(pieces.flat());
-      expect(texts(pieces).join("")).toBe(new TextDecoder("utf-8", { ignoreBOM: true }).decode(all));
-    }), { numRuns: 2000 });
+    fc.assert(
+      fc.property(pieces, (pieces) => {
+        const all = Uint8Array.from(pieces.flat());
+        expect(texts(pieces).join("")).toBe(
+          new TextDecoder("utf-8", { ignoreBOM: true }).decode(all),
+        );
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   it("never holds back more than a code point", () => {

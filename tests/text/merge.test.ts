@@ -21,7 +21,11 @@ class Letters implements Pairing {
   }
 }
 
-function merged(text: string, ranks: Readonly<Record<string, number>>, list = new MergeList()): string[] {
+function merged(
+  text: string,
+  ranks: Readonly<Record<string, number>>,
+  list = new MergeList(),
+): string[] {
   const letters = new Letters(text, ranks);
   list.merge(letters.parts.length, letters);
   const parts: string[] = [];
@@ -54,7 +58,11 @@ describe("MergeList", () => {
   });
 
   it("gives what its definition gives", () => {
-    const letters = fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 1, maxLength: 40 });
+    const letters = fc.string({
+      unit: fc.constantFrom("a", "b", "c"),
+      minLength: 1,
+      maxLength: 40,
+    });
     const pair = fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 2, maxLength: 5 });
     const list = new MergeList();
     fc.assert(fc.property(letters, fc.dictionary(pair, fc.nat(6)), (text, ranks) => {

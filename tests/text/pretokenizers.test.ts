@@ -21,11 +21,20 @@ describe("preTokenizer()", () => {
 
 describe("splitWords()", () => {
   it.each([
-    ["gpt-2", "It's 1234  in\n\n x.", ["It", "'s", " 1234", " ", " in", "\n", "\n", " x", "."]],
+    ["gpt-2", "It's 1234  in\n\n x.", ["It", "'s", " 1234", " ", " in", "\n\n", " x", "."]],
     ["gpt-2", "DON'T", ["DON", "'", "T"]],
     ["smollm", "a 1234", ["a", " ", "1", "2", "3", "4"]],
     ["smollm", "a  1", ["a", "  ", "1"]],
-    ["llama-bpe", "DON'T 12345 x\r\n\r\n y", ["DON", "'T", " ", "123", "45", " x", "\r\n\r\n", " y"]],
+    ["llama-bpe", "DON'T 12345 x\r\n\r\n y", [
+      "DON",
+      "'T",
+      " ",
+      "123",
+      "45",
+      " x",
+      "\r\n\r\n",
+      " y",
+    ]],
     ["qwen2", "12 a_b", ["1", "2", " a", "_b"]],
     ["qwen35", "e\u0301t\u0301 x", ["e\u0301t\u0301", " x"]],
     ["qwen2", "e\u0301t\u0301 x", ["e", "\u0301t", "\u0301", " x"]],
@@ -46,7 +55,16 @@ describe("splitWords()", () => {
     expect(words("gpt-2", "a\ufeff\ufeffb")).toEqual(["a", "\ufeff\ufeff", "b"]);
   });
 
-  it.each(["gpt-2", "smollm", "default", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-v3", "gpt-4o"])(
+  it.each([
+    "gpt-2",
+    "smollm",
+    "default",
+    "llama-bpe",
+    "qwen2",
+    "deepseek-llm",
+    "deepseek-v3",
+    "gpt-4o",
+  ])(
     "loses nothing and takes no long time over hostile text: %s",
     (name) => {
       const { patterns } = preTokenizer(name);

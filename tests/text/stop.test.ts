@@ -12,7 +12,10 @@ function cut(text: string, stops: readonly string[]): { text: string; stopped: b
   return { text, stopped: false };
 }
 
-function run(pieces: readonly string[], stops: readonly string[]): { text: string; stopped: boolean } {
+function run(
+  pieces: readonly string[],
+  stops: readonly string[],
+): { text: string; stopped: boolean } {
   const matcher = new StopMatcher(stops);
   let text = "";
   for (const piece of pieces) {
@@ -74,28 +77,37 @@ describe("StopMatcher", () => {
 
   it("gives what a search of the whole text gives, however it is cut", () => {
     fc.assert(
-      fc.property(fc.array(text, { maxLength: 12 }), fc.array(text, { maxLength: 4 }), (pieces, stops) => {
-        expect(run(pieces, stops)).toEqual(cut(pieces.join(""), stops));
-      }),
+      fc.property(
+        fc.array(text, { maxLength: 12 }),
+        fc.array(text, { maxLength: 4 }),
+        (pieces, stops) => {
+          expect(run(pieces, stops)).toEqual(cut(pieces.join(""), stops));
+        },
+      ),
       { numRuns: 3000 },
     );
   });
 
   it("holds back no more than a stop string can still need", () => {
     fc.assert(
-      fc.property(fc.array(text, { maxLength: 12 }), fc.array(text, { maxLength: 4 }), (pieces, stops) => {
-        const matcher = new StopMatcher(stops);
-        let given = "";
-        let all = "";
-        for (const piece of pieces) {
-          const result = matcher.push(piece);
-          given += result.text;
-          all += piece;
-          if (result.stopped) return;
-          const held = all.slice(given.length);
-          expect(held === "" || stops.some((stop) => stop.startsWith(held) && stop !== held)).toBe(true);
-        }
-      }),
+      fc.property(
+        fc.array(text, { maxLength: 12 }),
+        fc.array(text, { maxLength: 4 }),
+        (pieces, stops) => {
+          const matcher = new StopMatcher(stops);
+          let given = "";
+          let all = "";
+          for (const piece of pieces) {
+            const result = matcher.push(piece);
+            given += result.text;
+            all += piece;
+            if (result.stopped) return;
+            const held = all.slice(given.length);
+            expect(held === "" || stops.some((stop) => stop.startsWith(held) && stop !== held))
+              .toBe(true);
+          }
+        },
+      ),
       { numRuns: 1000 },
     );
   });

@@ -66,11 +66,14 @@ interface StoredVocab {
 /** Metadata of a vocabulary that golden figures exist for. */
 export function goldenMetadata(name: "smollm2" | "tiny-bpe" | "tiny-spm"): Metadata {
   if (name === "smollm2") return readGguf(resolveModel("smollm2").path).metadata;
-  const { bos, eos, ...vocab } = (readGolden("tiny_vocabs.json") as Record<string, StoredVocab>)[name]!;
-  return metadataOf(bos === undefined ? vocab : {
-    ...vocab,
-    ids: { bos_token_id: bos, eos_token_id: eos! },
-  });
+  const { bos, eos, ...vocab } =
+    (readGolden("tiny_vocabs.json") as Record<string, StoredVocab>)[name]!;
+  return metadataOf(
+    bos === undefined ? vocab : {
+      ...vocab,
+      ids: { bos_token_id: bos, eos_token_id: eos! },
+    },
+  );
 }
 
 /** Figures of llama.cpp for one vocabulary; see the note in the file. */
@@ -100,6 +103,9 @@ function readGolden(file: string): unknown {
 }
 
 /** The bytes of several tokens in a row. */
-export function bytesOf(tokenizer: { bytes(id: number): Uint8Array }, ids: readonly number[]): Uint8Array {
+export function bytesOf(
+  tokenizer: { bytes(id: number): Uint8Array },
+  ids: readonly number[],
+): Uint8Array {
   return Uint8Array.from(ids.flatMap((id) => [...tokenizer.bytes(id)]));
 }

@@ -1,0 +1,137 @@
+import { describe, expect, test } from "bun:test";
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const deno = ["run", "-A", "--no-check", "--config", `${root}deno.offline.json`];
+
+/** Runs the command line as its own process, on the runtime that runs the tests. */
+class Cli {
+  readonly child: ChildProcess;
+  out = "";
+  err = "";
+  readonly code: Promise<number | null>;
+  #wake: (() => void) | undefined;
+
+  constructor(...args: string[]) {
+    const command = ["src/cli.ts", ...args];
+    this.child = spawn(process.execPath, "Deno" in globalThis ? [...deno, ...command] : command, {
+      cwd: root,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.child.stdout!.on("data", (piece) => {
+      this.out += piece;
+      this.#wake?.();
+    });
+    this.child.stderr!.on("data", (piece) => this.err += piece);
+    this.code = new Promise((resolve) => {
+      this.child.once("close", (code) => {
+        resolve(code);
+        this.#wake?.();
+      });
+    });
+  }
+
+  async until(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.out);
+      if (match) return match;
+      if (this.child.exitCode !== null) throw new Error(`It ended: ${this.out}${this.err}`);
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+}
+
+describe("serve", () => {
+  test.each(["SIGINT", "SIGTERM"] as const)(
+    "says what was loaded and where it listens, streams, and ends with 0 on %s",
+    async (signal) => {
+      const cli = new Cli(
+        "serve",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--ctx-size",
+        "512",
+        "--parallel",
+        "2",
+      );
+      const [, url] = await cli.until(/Listening on (http:\S+)\n/);
+      expect(cli.out).toMatch(/^smollm2: 2 x 512 tokens, 1 threads \(.+\), loaded in [\d.]+ s\n/);
+      const response = await fetch(`${url}/v1/stream`, {
+        method: "POST",
+        body: JSON.stringify({ prompt: "Explain quantum computing", max_tokens: 4 }),
+      });
+      const text = await response.text();
+      expect(text.match(/^event: token$/gm)?.length).toBe(4);
+      expect(text.match(/^event: complete$/gm)?.length).toBe(1);
+      cli.child.kill(signal);
+      expect(await cli.code).toBe(0);
+      expect(cli.err).toBe("");
+    },
+    60_000,
+  );
+
+  test("refuses an address that other machines reach unless it is told to", async () => {
+    const cli = new Cli("serve", "--host", "0.0.0.0", "--port", "0");
+    expect(await cli.code).toBe(1);
+    expect(cli.err).toContain('Cannot listen on "0.0.0.0"');
+  }, 30_000);
+
+  test("ends with 1 and one sentence when the model is not there", async () => {
+    const cli = new Cli("serve", "--port", "0", "--model", "/no/such/model.gguf");
+    expect(await cli.code).toBe(1);
+    expect(cli.err.trimEnd().split("\n").length).toBe(1);
+    expect(cli.err).toContain("/no/such/model.gguf");
+  }, 30_000);
+});
+
+describe("generate", () => {
+  test("writes the answer to standard output and the figures to standard error", async () => {
+    const cli = new Cli("generate", "Say hello.", "--max-tokens", "4", "--temperature", "0");
+    expect(await cli.code).toBe(0);
+    expect(cli.out.trim()).not.toBe("");
+    expect(cli.err).toMatch(/^(length|eos): \d+ \+ \d+ tokens, first after \d+ ms, then/);
+  }, 60_000);
+
+  test("writes the same for the same seed", async () => {
+    const run = async (): Promise<string> => {
+      const cli = new Cli("generate", "--raw", "Once", "--max-tokens", "8", "--seed", "7");
+      expect(await cli.code).toBe(0);
+      return cli.out;
+    };
+    expect(await run()).toBe(await run());
+  }, 60_000);
+
+  test("needs a prompt", async () => {
+    const cli = new Cli("generate");
+    expect(await cli.code).toBe(1);
+    expect(cli.err).toContain("the prompt is missing");
+  }, 30_000);
+});
+
+describe("The command line", () => {
+  test("prints every option with --help", async () => {
+    const cli = new Cli("--help");
+    expect(await cli.code).toBe(0);
+    for (const option of ["--port", "--host", "--model", "--threads", "--ctx-size", "--parallel"]) {
+      expect(cli.out).toContain(option);
+    }
+  }, 30_000);
+
+  test("refuses unknown commands and options and numbers that are none", async () => {
+    for (
+      const args of [["dance"], ["serve", "--dance"], ["serve", "--port", "x"], [
+        "serve",
+        "--threads",
+        "0",
+      ]]
+    ) {
+      const cli = new Cli(...args);
+      expect([args, await cli.code]).toEqual([args, 1]);
+      expect(cli.err).toMatch(/^sluice: .+\n$/);
+    }
+  }, 60_000);
+});
