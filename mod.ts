@@ -1,5 +1,6 @@
 /**
- * Run language models inside Bun and Deno programs and stream their tokens as a Web-standard Response.
+ * Run language models inside Bun and Deno programs and stream their tokens as a Web-standard
+ * Response.
  *
  * @example Mount it
  * ```ts ignore

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SluiceError } from "../src/errors.ts";
 import { run } from "../tools/setup/command.ts";
@@ -48,21 +49,21 @@ export async function listEntrants(
   workshop: Workshop,
   leaveOut: (name: string, why: string) => void,
 ): Promise<Entrant[]> {
-  const entrants: Entrant[] = [];
+  const others: Entrant[] = [];
   for (const peer of field.peers) {
     try {
-      entrants.push(await peerEntrant(peer, field, workshop));
+      others.push(await peerEntrant(peer, field, workshop));
     } catch (error) {
       if (!(error instanceof SluiceError) || workshop.signal.aborted) throw error;
       leaveOut(peer.name, error.message);
     }
   }
-  const rivals = entrants.map(({ name }) => name);
+  const rivals = others.map(({ name }) => name);
+  const ours: Entrant[] = [];
   for (const runtime of field.runtimes) {
-    const ours = await sluiceEntrants(runtime, field, workshop.root, rivals);
-    entrants.unshift(...ours);
+    ours.push(...await sluiceEntrants(runtime, field, workshop.root, rivals));
   }
-  return entrants;
+  return [...ours, ...others];
 }
 
 async function sluiceEntrants(
@@ -75,7 +76,8 @@ async function sluiceEntrants(
   const purpose = `ask ${runtime} for its version`;
   const signal = new AbortController().signal;
   const printed = await run([words[0]!, "--version"], { purpose, cwd: root, signal });
-  const version = `${runtime} ${/\d+\.\d+\.\d+/.exec(printed)?.[0]}`;
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const version = `${manifest.version} on ${runtime} ${/\d+\.\d+\.\d+/.exec(printed)?.[0]}`;
   const entrant = (n_threads: number, rivals: readonly string[]): Entrant => {
     const name = `sluice, ${runtime}${n_threads === threads ? "" : ", 1 thread"}`;
     const options = ["--model", model, "--threads", n_threads, "--ctx-size", CONTEXT_TOKENS];

@@ -1,5 +1,6 @@
 /**
- * A model inside a Hono app, beside routes of its own: `bun examples/hono.ts` or `deno serve -A examples/hono.ts`.
+ * A model inside a Hono app, beside routes of its own: `bun examples/hono.ts` or `deno serve -A
+ * examples/hono.ts`.
  *
  * @module
  */

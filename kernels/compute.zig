@@ -24,7 +24,9 @@ pub fn compute(
     audience: Audience,
 ) failure.Error!bool {
     for (audience.members) |member| {
-        if (member < 0) return failure.set("Cannot compute for member {d}: expected 0 or more", .{member});
+        if (member < 0) {
+            return failure.set("Cannot compute for member {d}: expected 0 or more", .{member});
+        }
     }
     const stops = audience.members.len != 0 and ggml.ggml_backend_is_cpu(backend);
     if (stops) {

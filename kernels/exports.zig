@@ -11,7 +11,6 @@ const Mapping = @import("mapping.zig").Mapping;
 const pool = @import("cpu/pool.zig");
 const sampler = @import("cpu/sampler.zig");
 const variant = @import("cpu/variant.zig");
-const number = @import("number.zig");
 
 /// One sentence and the end: the machinery that prints a stack trace would be half of the library.
 pub const panic = std.debug.FullPanic(struct {
@@ -52,10 +51,7 @@ export fn sluice_log_level(level: i32) void {
 }
 
 export fn sluice_context_new(mem_size: f64) ?*ggml.Context {
-    const size = number.toSize("the size of a context", mem_size) catch return null;
-    const context = ggml.ggml_init(.{ .mem_size = size, .mem_buffer = null, .no_alloc = true });
-    if (context == null) failure.set("Cannot make a context of {d} bytes: out of memory", .{size}) catch {};
-    return context;
+    return tensor.newContext(mem_size) catch null;
 }
 
 export fn sluice_mapping_open(path: ?[*:0]const u8, size: f64) ?*Mapping {

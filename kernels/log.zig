@@ -6,7 +6,7 @@ const Level = ggml.LogLevel;
 /// A level above every message: nothing is shown.
 const none: i32 = 5;
 
-var threshold: std.atomic.Value(i32) = .init(@intFromEnum(Level.err));
+var threshold: std.atomic.Value(i32) = .init(@backingInt(Level.err));
 /// A message may come in pieces; the later ones go where the first went.
 threadlocal var last_shown = false;
 
@@ -18,11 +18,11 @@ pub fn install() void {
 
 /// Shows messages of `level` and above: 1 debug, 2 info, 3 warn, 4 error, 5 none.
 pub fn setLevel(level: i32) void {
-    threshold.store(std.math.clamp(level, @intFromEnum(Level.debug), none), .monotonic);
+    threshold.store(std.math.clamp(level, @backingInt(Level.debug), none), .monotonic);
 }
 
 fn onMessage(level: Level, message: [*:0]const u8, _: ?*anyopaque) callconv(.c) void {
-    if (level != .cont) last_shown = @intFromEnum(level) >= threshold.load(.monotonic);
+    if (level != .cont) last_shown = @backingInt(level) >= threshold.load(.monotonic);
     if (last_shown) write(std.mem.span(message));
 }
 

@@ -22,10 +22,15 @@ pub const Mapping = struct {
         defer _ = c.close(file);
         const found = c.lseek(file, 0, c.SEEK.END);
         if (found != size) {
-            return failure.set("Cannot map '{s}': it has {d} bytes, expected {d}", .{ path, found, size });
+            return failure.set(
+                "Cannot map '{s}': it has {d} bytes, expected {d}",
+                .{ path, found, size },
+            );
         }
         const address = c.mmap(null, size, .{ .READ = true }, .{ .TYPE = .SHARED }, file, 0);
-        if (address == c.MAP_FAILED) return failure.set("Cannot map '{s}': {t}", .{ path, errno() });
+        if (address == c.MAP_FAILED) {
+            return failure.set("Cannot map '{s}': {t}", .{ path, errno() });
+        }
         const mapping = std.heap.c_allocator.create(Mapping) catch {
             _ = c.munmap(@ptrCast(@alignCast(address)), size);
             return failure.set("Cannot map '{s}': out of memory", .{path});
@@ -61,8 +66,9 @@ pub const Mapping = struct {
     /// Lets the whole pages of [offset, offset + size) go; a later access reads them again.
     pub fn discard(mapping: *const Mapping, offset: f64, size: f64) failure.Error!void {
         const part = try mapping.slice(offset, size);
-        const first = std.mem.alignForward(usize, @intFromPtr(part.ptr), std.heap.pageSize());
-        const end = std.mem.alignBackward(usize, @intFromPtr(part.ptr) + part.len, std.heap.pageSize());
+        const page = std.heap.pageSize();
+        const first = std.mem.alignForward(usize, @intFromPtr(part.ptr), page);
+        const end = std.mem.alignBackward(usize, @intFromPtr(part.ptr) + part.len, page);
         if (first >= end) return;
         if (c.madvise(@ptrFromInt(first), end - first, c.MADV.DONTNEED) != 0) {
             return failure.set("Cannot drop {d} bytes of the file: {t}", .{ end - first, errno() });
@@ -98,9 +104,9 @@ pub const Mapping = struct {
         if (sum != size) {
             return failure.set("Cannot fill a tensor of {d} bytes with {d}", .{ size, sum });
         }
-        // Layouts of their own convert whole tensors only.
-        const whole = ranges.len == 2 or !ggml.ggml_backend_buffer_is_host(destination);
-        if (whole and ranges.len != 2) return mapping.readStaged(ranges, tensor, size);
+        // A layout of its own converts whole tensors only.
+        const takes_pieces = ggml.ggml_backend_buffer_is_host(destination);
+        if (ranges.len > 2 and !takes_pieces) return mapping.readStaged(ranges, tensor, size);
         var at: usize = 0;
         for (0..ranges.len / 2) |i| {
             const part = try mapping.slice(ranges[2 * i], ranges[2 * i + 1]);
@@ -142,5 +148,5 @@ pub const Mapping = struct {
 };
 
 fn errno() c.E {
-    return @enumFromInt(c._errno().*);
+    return @fromBackingInt(@intCast(c._errno().*));
 }

@@ -55,7 +55,7 @@ test "read() joins pieces of the file and place() binds a tensor to it" {
     defer fixture.deinit();
     const mapping = try Mapping.open(fixture.path, fixture.size);
     defer mapping.close() catch {};
-    const context = ggml.ggml_init(.{ .mem_size = 1 << 16, .mem_buffer = null, .no_alloc = true }).?;
+    const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
 
     const joined = ggml.ggml_new_tensor_4d(context, .f32, 64, 1, 1, 1);
@@ -82,9 +82,9 @@ test "read() joins pieces of the file and place() binds a tensor to it" {
 }
 
 test "accepts() says which weights the CPU's own layouts take" {
-    const context = ggml.ggml_init(.{ .mem_size = 1 << 16, .mem_buffer = null, .no_alloc = true }).?;
+    const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
-    const q4_0: ggml.Type = @enumFromInt(2);
+    const q4_0: ggml.Type = @fromBackingInt(@intCast(2));
     var index: usize = 0;
     var n_accepting: usize = 0;
     while (tensor.extraBufferType(index)) |layout| : (index += 1) {

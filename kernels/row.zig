@@ -37,11 +37,15 @@ pub fn argmax(values: []const f32) failure.Error!i32 {
     return @intCast(found);
 }
 
-/// The record of sluice_sample(): temperature, top_k, top_p, min_p, repeat_penalty, seed, position.
+/// The record of sluice_sample(), in order; an eighth number is reserved.
+const param_names = .{
+    "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "position",
+};
+
+/// The record of sluice_sample().
 pub fn params(record: ?[*]const f64) failure.Error!Params {
     const p = (record orelse return failure.set("Cannot use params: it is null", .{}))[0..8];
-    const names = .{ "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "position" };
-    inline for (names, 0..) |name, i| {
+    inline for (param_names, 0..) |name, i| {
         if (std.math.isNan(p[i])) return failure.set("Cannot sample: " ++ name ++ " is NaN", .{});
     }
     if (!(p[4] > 0) or std.math.isInf(p[4])) {
@@ -61,7 +65,10 @@ pub fn params(record: ?[*]const f64) failure.Error!Params {
 fn whole(comptime T: type, comptime name: []const u8, value: f64) failure.Error!T {
     const max = @min(std.math.maxInt(T), 1 << 53);
     if (!(value >= 0 and value <= max) or value != @trunc(value)) {
-        return failure.set("Cannot sample with " ++ name ++ " {d}: expected 0 to {d}", .{ value, max });
+        return failure.set(
+            "Cannot sample with " ++ name ++ " {d}: expected a whole number up to {d}",
+            .{ value, max },
+        );
     }
     return @intFromFloat(value);
 }

@@ -4,6 +4,13 @@ const ggml = @import("ggml.zig");
 const failure = @import("failure.zig");
 const number = @import("number.zig");
 
+/// A context of `mem_size` bytes for tensors and graphs, without their data.
+pub fn newContext(mem_size: f64) failure.Error!*ggml.Context {
+    const size = try number.toSize("the size of a context", mem_size);
+    return ggml.ggml_init(.{ .mem_size = size, .mem_buffer = null, .no_alloc = true }) orelse
+        failure.set("Cannot make a context of {d} bytes: out of memory", .{size});
+}
+
 /// Binds a tensor without data to byte `offset_` of `buffer`.
 pub fn place(buffer: *ggml.Buffer, tensor: *ggml.Tensor, offset_: f64) failure.Error!void {
     const offset = try number.toSize("an offset in a buffer", offset_);
@@ -43,7 +50,7 @@ pub fn extraBufferType(index: usize) ?*ggml.BufferType {
 }
 
 /// Whether a product of `weight` with f32 activations runs with the weight in a buffer of `type_`.
-/// ggml decides by the buffer of an operand, so an empty one stands in for the time of the question.
+/// ggml decides by the buffer of an operand, so an empty one stands in meanwhile.
 pub fn accepts(type_: *ggml.BufferType, weight: *ggml.Tensor) failure.Error!bool {
     if (weight.buffer != null) {
         return failure.set("Cannot ask for a layout of a tensor that is placed already", .{});

@@ -11,4 +11,5 @@ test {
     _ = @import("failure.zig");
     _ = @import("number.zig");
     _ = @import("mapping_test.zig");
+    _ = @import("compute_test.zig");
 }

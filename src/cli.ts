@@ -121,9 +121,7 @@ async function serve(values: Values): Promise<number> {
     onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
   const server = (await adapter())({ handler, hostname: host, port });
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
-  });
+  const stopped = new Promise<void>((resolve) => onStop(resolve));
   try {
     const model = await loading;
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
@@ -145,7 +143,7 @@ async function generate(values: Values, prompt: string): Promise<number> {
   await using model = await loadWithProgress(values);
   const seed = integer(values, "seed", 0);
   const abort = new AbortController();
-  process.once("SIGINT", () => abort.abort());
+  onStop(() => abort.abort());
   const events = model.generate({
     ...(values.raw ? { prompt } : { messages: [{ role: "user", content: prompt }] }),
     maxTokens: integer(values, "max-tokens", 1) ?? 512,
@@ -178,6 +176,14 @@ async function generate(values: Values, prompt: string): Promise<number> {
     }
   }
   return code;
+}
+
+/**
+ * Calls back on SIGINT and SIGTERM. A terminal and a parent may both send one, so a second is no
+ * news.
+ */
+function onStop(stop: () => void): void {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
 }
 
 /** Starts the adapter of this runtime. */

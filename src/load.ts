@@ -28,15 +28,17 @@ export interface LoadOptions extends EngineLimits {
   /** Element type of the cache. Default f16. */
   cacheType?: "f16" | "f32";
   /**
-   * Computes the graph as it was recorded: no fused ops, no flash attention, no layouts of the CPU's own. Slow; it is
-   * what the fast paths are compared with. Default false.
+   * Computes the graph as it was recorded: no fused ops, no flash attention, no layouts of the
+   * CPU's own. Slow; it is what the fast paths are compared with. Default false.
    */
   reference?: boolean;
   /** Told while weights are read. */
   onProgress?: OnProgress;
 }
 
-/** A loaded model. Dispose it when it is no longer needed: it holds a thread and the model's memory. */
+/**
+ * A loaded model. Dispose it when it is no longer needed: it holds a thread and the model's memory.
+ */
 export class Model implements Generator, AsyncDisposable {
   readonly #engine: Engine;
   #fetch: Fetch | undefined;

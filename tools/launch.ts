@@ -5,6 +5,7 @@
  * @module
  */
 import { spawn } from "node:child_process";
+import { constants } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -116,7 +117,10 @@ function become(command: readonly string[]): Promise<number> {
   }
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("exit", (code, signal) => resolve(code ?? (signal === "SIGKILL" ? 137 : 1)));
+    child.on(
+      "exit",
+      (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? "SIGKILL"]),
+    );
   });
 }
 

@@ -39,6 +39,10 @@ Fetches and builds what sluice needs, once; later runs find it and end at once.
   SLUICE_ZIG     a Zig ${zigVersion} to use
 `;
 
+/** For the estimate in the first line: a common network, and a build that was measured. */
+const fetchBytesPerSecond = 1e7;
+const buildCpuSeconds = 110;
+
 /** Every step, in the order in which they are shown. */
 export const allSteps: readonly Step[] = [zig, ggml, model, packages, jsr, native];
 
@@ -152,6 +156,7 @@ function refuseOffline({ offline, cache }: SetupOptions, pending: readonly Step[
   );
 }
 
+/** One line: what is fetched and built, where to, how much that is, and how long it may take. */
 function announcement(pending: readonly Step[], cache: string): string {
   const fetched = pending.filter((step) => step.fetchBytes > 0);
   const bytes = fetched.reduce((sum, step) => sum + step.fetchBytes, 0);
@@ -159,11 +164,11 @@ function announcement(pending: readonly Step[], cache: string): string {
   if (fetched.length > 0) {
     parts.push(`fetching ${fetched.map((step) => step.brings).join(", ")} (${megabytes(bytes)})`);
   }
-  if (pending.includes(native)) {
-    const minutes = Math.ceil((15 + 110 / availableParallelism()) / 60);
-    parts.push(`building the native library (about ${minutes} min)`);
-  }
-  return `Setting up sluice in ${cache}: ${parts.join(", then ")}`;
+  if (pending.includes(native)) parts.push(`building ${native.brings}`);
+  const seconds = bytes / fetchBytesPerSecond +
+    (pending.includes(native) ? 15 + buildCpuSeconds / availableParallelism() : 0);
+  const time = `about ${Math.ceil(seconds / 60)} min`;
+  return `Setting up sluice in ${cache}: ${[parts.join(", then "), time].join(", ")}`;
 }
 
 function onSignals(tell: (signal: "SIGINT" | "SIGTERM" | "SIGHUP") => void): Disposable {

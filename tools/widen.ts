@@ -1,7 +1,8 @@
 /**
  * Widens the weights of a GGUF file to F32, for tests that compare a graph without quantization.
  *
- * `widen.ts IN OUT` writes what llama.cpp's quantize to F32 writes, byte for byte, a few megabytes at a time.
+ * `widen.ts IN OUT` writes what llama.cpp's quantize to F32 writes, byte for byte, a few
+ * megabytes at a time.
  *
  * @module
  */
@@ -9,7 +10,7 @@ import { closeSync, openSync, readSync, renameSync, rmSync, writeSync } from "no
 import process from "node:process";
 import { ModelError } from "../src/errors.ts";
 import { type Gguf, readGguf, type TensorInfo } from "../src/gguf/reader.ts";
-import { tensorTypes, type_name } from "../src/gguf/types.ts";
+import { tensorTypes } from "../src/gguf/types.ts";
 
 /** Turns blocks of one type into floats. */
 type Decode = (bytes: Uint8Array, out: Float32Array) => void;
@@ -53,13 +54,12 @@ export function* widened(input: string): Generator<Uint8Array, void, undefined> 
   const alignment = gguf.metadata.u32("general.alignment", ALIGNMENT);
   const tensors = [...gguf.tensors.values()].sort(byLayer);
   for (const { name, type } of tensors) {
-    if (type !== F32 && !(type_name(type) in decoders)) {
-      throw new ModelError(
-        `Cannot widen "${input}": tensor "${name}" has the type ${
-          type_name(type)
-        }, expected one of ${Object.keys(decoders).join(", ")}`,
-      );
-    }
+    const typeName = tensorTypes.get(type)!.name;
+    if (type === F32 || decoders.has(typeName)) continue;
+    const known = [...decoders.keys()].join(", ");
+    throw new ModelError(
+      `Cannot widen "${input}": tensor "${name}" has the type ${typeName}, expected one of ${known}`,
+    );
   }
   const header = writeHeader(gguf, tensors, alignment);
   yield header;
@@ -77,7 +77,7 @@ export function* widened(input: string): Generator<Uint8Array, void, undefined> 
 
 function* widenTensor(fd: number, tensor: TensorInfo): Generator<Uint8Array, void, undefined> {
   const layout = tensorTypes.get(tensor.type)!;
-  const decode = tensor.type === F32 ? undefined : decoders[layout.name]!;
+  const decode = decoders.get(layout.name);
   const blocks = Math.min(Math.floor(CHUNK / (4 * layout.block)), tensor.size / layout.bytes);
   const source = new Uint8Array(blocks * layout.bytes);
   const floats = new Float32Array(blocks * layout.block);
@@ -174,18 +174,21 @@ function f16(bytes: Uint8Array, at: number): number {
   return halves[bytes[at]! | (bytes[at + 1]! << 8)]!;
 }
 
-/** The formulas of ggml-quants.c. A product of these few bits is exact: only the store rounds, as in C. */
-const decoders: Readonly<Record<string, Decode>> = {
-  f16(bytes, out) {
+/**
+ * The formulas of ggml-quants.c. A product of these few bits is exact: only the store rounds, as
+ * in C.
+ */
+const decoders: ReadonlyMap<string, Decode> = new Map<string, Decode>([
+  ["f16", (bytes, out) => {
     for (let i = 0; i < out.length; i++) out[i] = f16(bytes, 2 * i);
-  },
-  bf16(bytes, out) {
+  }],
+  ["bf16", (bytes, out) => {
     const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
     for (let i = 0; i < out.length; i++) {
       bits[i] = (bytes[2 * i]! << 16) | (bytes[2 * i + 1]! << 24);
     }
-  },
-  q4_0(bytes, out) {
+  }],
+  ["q4_0", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 18, y += 32) {
       const d = f16(bytes, at);
       for (let i = 0; i < 16; i++) {
@@ -194,8 +197,8 @@ const decoders: Readonly<Record<string, Decode>> = {
         out[y + 16 + i] = ((q >> 4) - 8) * d;
       }
     }
-  },
-  q4_1(bytes, out) {
+  }],
+  ["q4_1", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 20, y += 32) {
       const d = f16(bytes, at);
       const m = f16(bytes, at + 2);
@@ -205,8 +208,8 @@ const decoders: Readonly<Record<string, Decode>> = {
         out[y + 16 + i] = (q >> 4) * d + m;
       }
     }
-  },
-  q5_0(bytes, out) {
+  }],
+  ["q5_0", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 22, y += 32) {
       const d = f16(bytes, at);
       const high = u32At(bytes, at + 2);
@@ -216,8 +219,8 @@ const decoders: Readonly<Record<string, Decode>> = {
         out[y + 16 + i] = ((q >> 4) + ((high >>> (i + 16)) & 1) * 16 - 16) * d;
       }
     }
-  },
-  q5_1(bytes, out) {
+  }],
+  ["q5_1", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 24, y += 32) {
       const d = f16(bytes, at);
       const m = f16(bytes, at + 2);
@@ -228,14 +231,14 @@ const decoders: Readonly<Record<string, Decode>> = {
         out[y + 16 + i] = ((q >> 4) + ((high >>> (i + 16)) & 1) * 16) * d + m;
       }
     }
-  },
-  q8_0(bytes, out) {
+  }],
+  ["q8_0", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 34, y += 32) {
       const d = f16(bytes, at);
       for (let i = 0; i < 32; i++) out[y + i] = i8(bytes[at + 2 + i]!) * d;
     }
-  },
-  q6_K(bytes, out) {
+  }],
+  ["q6_K", (bytes, out) => {
     for (let at = 0, y = 0; y < out.length; at += 210, y += 256) {
       const d = f16(bytes, at + 208);
       for (let i = 0; i < 256; i++) {
@@ -249,8 +252,8 @@ const decoders: Readonly<Record<string, Decode>> = {
         out[y + i] = d * scale * q;
       }
     }
-  },
-};
+  }],
+]);
 
 function i8(byte: number): number {
   return (byte << 24) >> 24;

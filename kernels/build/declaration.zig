@@ -25,14 +25,16 @@ pub const Error = error{
 
 const Scalar = struct { name: []const u8, type: Type };
 const scalars = [_]Scalar{
-    .{ .name = "int", .type = .i32 },     .{ .name = "int32_t", .type = .i32 },
+    .{ .name = "int", .type = .i32 },      .{ .name = "int32_t", .type = .i32 },
     .{ .name = "uint32_t", .type = .u32 }, .{ .name = "int64_t", .type = .i64 },
-    .{ .name = "size_t", .type = .i64 },  .{ .name = "float", .type = .f32 },
-    .{ .name = "double", .type = .f64 },  .{ .name = "bool", .type = .bool },
-    .{ .name = "void", .type = .void },   .{ .name = "uint8_t", .type = .i32 },
+    .{ .name = "size_t", .type = .i64 },   .{ .name = "float", .type = .f32 },
+    .{ .name = "double", .type = .f64 },   .{ .name = "bool", .type = .bool },
+    .{ .name = "void", .type = .void },    .{ .name = "uint8_t", .type = .i32 },
 };
 /// Memory that a caller passes as a typed array.
-const buffer_targets = [_][]const u8{ "void", "char", "uint8_t", "int", "int32_t", "float", "double" };
+const buffer_targets = [_][]const u8{
+    "void", "char", "uint8_t", "int", "int32_t", "float", "double",
+};
 /// `typedef struct X * X_t`.
 const handles = [_][]const u8{
     "ggml_gallocr_t",        "ggml_backend_t",

@@ -15,10 +15,10 @@ const core_cpp = [_][]const u8{
 };
 const cpu_c = [_][]const u8{"src/ggml-cpu/quants.c"};
 const cpu_cpp = [_][]const u8{
-    "src/ggml-cpu/ggml-cpu.cpp",   "src/ggml-cpu/repack.cpp",    "src/ggml-cpu/iqp.cpp",
-    "src/ggml-cpu/hbm.cpp",        "src/ggml-cpu/traits.cpp",    "src/ggml-cpu/amx/amx.cpp",
-    "src/ggml-cpu/amx/mmq.cpp",    "src/ggml-cpu/binary-ops.cpp", "src/ggml-cpu/unary-ops.cpp",
-    "src/ggml-cpu/vec.cpp",        "src/ggml-cpu/ops.cpp",       "src/ggml-cpu/llamafile/sgemm.cpp",
+    "src/ggml-cpu/ggml-cpu.cpp", "src/ggml-cpu/repack.cpp",     "src/ggml-cpu/iqp.cpp",
+    "src/ggml-cpu/hbm.cpp",      "src/ggml-cpu/traits.cpp",     "src/ggml-cpu/amx/amx.cpp",
+    "src/ggml-cpu/amx/mmq.cpp",  "src/ggml-cpu/binary-ops.cpp", "src/ggml-cpu/unary-ops.cpp",
+    "src/ggml-cpu/vec.cpp",      "src/ggml-cpu/ops.cpp",        "src/ggml-cpu/llamafile/sgemm.cpp",
 };
 /// The one file that starts threads; `-fopenmp` makes it call the entry points of cpu/openmp.zig.
 /// The loops of ggml-quants.c and amx/ would need more of them and run on one thread instead.
@@ -81,8 +81,9 @@ fn commonFlags(b: *Build, target: std.Target, is_fast: bool) []const []const u8 
     };
     // Zig's own default for C is -O2; ggml's release build is tuned for -O3.
     const level: []const []const u8 = if (is_fast) &.{"-O3"} else &.{};
-    const system: []const []const u8 = if (target.os.tag == .macos) &.{"-D_DARWIN_C_SOURCE"} else &.{};
-    return std.mem.concat(b.allocator, []const u8, &.{ &flags, level, system }) catch @panic("OOM");
+    const is_macos = target.os.tag == .macos;
+    const system: []const []const u8 = if (is_macos) &.{"-D_DARWIN_C_SOURCE"} else &.{};
+    return concat(b, concat(b, &flags, level), system);
 }
 
 fn versionHeader(b: *Build) *Build.Step.WriteFile {

@@ -59,9 +59,9 @@ fn write(arena: std.mem.Allocator, io: Io, inputs: Inputs, w: *Io.Writer) !void 
     );
     const ggml_header = try readHeader(arena, io, inputs.include, "ggml.h");
     try writeConstants(w, "SLUICE_", inputs.sluice_header, &.{ "OK", "ABORTED", "FAILED" });
-    try w.print("/** What sluice_abi_version() must return. */\nexport const ABI_VERSION = {s};\n", .{
-        try declaration.constant(inputs.sluice_header, "SLUICE_ABI_VERSION"),
-    });
+    const version = try declaration.constant(inputs.sluice_header, "SLUICE_ABI_VERSION");
+    try w.writeAll("/** What sluice_abi_version() must return. */\n");
+    try w.print("export const ABI_VERSION = {s};\n", .{version});
     try writeConstants(w, "GGML_ROPE_TYPE_", ggml_header, &.{
         "NORMAL", "NEOX", "MROPE", "VISION", "IMROPE",
     });
@@ -71,7 +71,8 @@ fn write(arena: std.mem.Allocator, io: Io, inputs: Inputs, w: *Io.Writer) !void 
         "ANY", "WEIGHTS", "COMPUTE",
     });
     try writeTypes(arena, inputs, ggml_header, w);
-    try w.writeAll("/** Every function by name, with its C declaration. */\nexport const symbols = {\n");
+    try w.writeAll("/** Every function by name, with its C declaration. */\n");
+    try w.writeAll("export const symbols = {\n");
     try writeGgmlFunctions(arena, io, inputs, w);
     try writeSluiceFunctions(arena, inputs, w);
     try w.writeAll("} as const satisfies SymbolTable;\n");
@@ -135,23 +136,22 @@ fn writeGgmlFunctions(arena: std.mem.Allocator, io: Io, inputs: Inputs, w: *Io.W
             continue;
         }
         const text = header orelse return error.NameBeforeHeader;
-        const found = declaration.find(arena, text, name) catch |err| {
-            std.log.err("Cannot put {s} into the table: {t}", .{ name, err });
-            return err;
-        };
-        try writeFunction(arena, inputs, found, w);
+        try writeFunction(arena, inputs, try lookUp(arena, text, name), w);
     }
 }
 
 fn writeSluiceFunctions(arena: std.mem.Allocator, inputs: Inputs, w: *Io.Writer) !void {
     var names = declaration.functionNames(inputs.sluice_header, "sluice_");
     while (names.next()) |name| {
-        const found = declaration.find(arena, inputs.sluice_header, name) catch |err| {
-            std.log.err("Cannot put {s} into the table: {t}", .{ name, err });
-            return err;
-        };
-        try writeFunction(arena, inputs, found, w);
+        try writeFunction(arena, inputs, try lookUp(arena, inputs.sluice_header, name), w);
     }
+}
+
+fn lookUp(arena: std.mem.Allocator, header: []const u8, name: []const u8) !declaration.Function {
+    return declaration.find(arena, header, name) catch |err| {
+        std.log.err("Cannot put {s} into the table: {t}", .{ name, err });
+        return err;
+    };
 }
 
 fn writeFunction(

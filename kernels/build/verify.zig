@@ -2,15 +2,20 @@
 //!
 //!     verify LIBRARY
 //!
-//! It needs nothing but libc and libm, looks for them nowhere of its own, and shows nothing but ggml
-//! and sluice. Reads the ELF file itself; says everything that is wrong, then fails.
+//! It needs nothing but libc and libm, looks for them nowhere of its own, and shows nothing but
+//! ggml and sluice; of the last a Mach-O file is not asked, because Zig's linker takes no list of
+//! exports there. Reads the file itself; says everything that is wrong, then fails.
 const std = @import("std");
 const elf = std.elf;
+const macho = std.macho;
 
 const exported_prefixes = [_][]const u8{ "ggml_", "gguf_", "sluice_" };
 /// What every system of the kind has: libc, libm, the loader, and on older glibc two parts of libc.
-const needed_prefixes = [_][]const u8{ "libc.", "libm.", "ld-linux-", "libpthread.so.0", "libdl.so.2" };
+const needed_prefixes = [_][]const u8{
+    "libc.", "libm.", "ld-linux-", "libpthread.so.0", "libdl.so.2",
+};
 const run_path_allowed = "$ORIGIN";
+const macho_needed_prefix = "/usr/lib/libSystem.";
 
 pub fn main(init: std.process.Init) !void {
     const arena = init.arena.allocator();
@@ -24,7 +29,8 @@ pub fn main(init: std.process.Init) !void {
         .of(elf.Elf64_Ehdr),
         null,
     );
-    const n_wrong = try check(.{ .bytes = bytes });
+    const is_macho = std.mem.startsWith(u8, bytes, &std.mem.toBytes(macho.MH_MAGIC_64));
+    const n_wrong = if (is_macho) try checkMachO(bytes) else try checkElf(.{ .bytes = bytes });
     if (n_wrong == 0) return;
     std.log.err("Cannot use {s}: {d} of its properties are wrong", .{ args[1], n_wrong });
     std.process.exit(1);
@@ -70,7 +76,24 @@ const File = struct {
     }
 };
 
-fn check(file: File) !usize {
+fn checkMachO(bytes: []const u8) !usize {
+    if (bytes.len < @sizeOf(macho.mach_header_64)) return error.BrokenMachO;
+    const header = std.mem.bytesToValue(macho.mach_header_64, bytes);
+    var n_wrong: usize = 0;
+    var commands: macho.LoadCommandIterator = try .init(&header, bytes[@sizeOf(@TypeOf(header))..]);
+    while (try commands.next()) |command| switch (command.hdr.cmd) {
+        .LOAD_DYLIB, .LOAD_WEAK_DYLIB, .REEXPORT_DYLIB => {
+            const needed = command.getDylibPathName();
+            const is_system = std.mem.startsWith(u8, needed, macho_needed_prefix);
+            if (!is_system) n_wrong += wrong("needs {s}", .{needed});
+        },
+        .RPATH => n_wrong += wrong("looks for libraries in {s}", .{command.getRpathPathName()}),
+        else => {},
+    };
+    return n_wrong;
+}
+
+fn checkElf(file: File) !usize {
     return try checkDynamic(file) + try checkSymbols(file);
 }
 

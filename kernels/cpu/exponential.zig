@@ -1,8 +1,8 @@
 //! e^x for x <= 0, without a math library: the same bits from every CPU variant, vector or not.
 //!
-//! e^x = 2^n e^r with n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 q(r) with q a minimax
-//! polynomial of degree 4 on |r| <= ln 2 / 2 (own Remez fit, 3.1e-9). Relative error below 1.2e-7.
-//! No fused multiply-add, because not every variant has one.
+//! e^x = 2^n e^r with n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 q(r) with q a
+//! minimax polynomial of degree 4 on |r| <= ln 2 / 2 (own Remez fit, 3.1e-9). Relative error below
+//! 1.2e-7. No fused multiply-add, because not every variant has one.
 const std = @import("std");
 
 const log2_e: f32 = 1.4426950408889634;

@@ -1,5 +1,5 @@
-//! The loops over a row of logits, compiled once for each CPU variant, and the plain loops that say
-//! what they must give. Both give the same bits: only whole numbers are summed.
+//! The loops over a row of logits, compiled once for each CPU variant, and the plain loops that
+//! say what they must give. Both give the same bits: only whole numbers are summed.
 const std = @import("std");
 const exponential = @import("exponential.zig");
 
@@ -12,16 +12,16 @@ pub const weight_one: u32 = 1 << 30;
 
 /// Index of the largest value, the lowest of equals; null if every value is NaN.
 pub const Argmax = *const fn (values: [*]const f32, n: usize) callconv(.c) isize;
-/// Writes the keys of the `k` largest values above -inf to `keys`, in no order, and returns how many
-/// there are. `keys` has room for selectRoom(k).
+/// Writes the keys of the `k` largest values above -inf to `keys`, in no order, and returns how
+/// many there are. `keys` has room for selectRoom(k).
 pub const Select = *const fn (
     values: [*]const f32,
     n: usize,
     k: usize,
     keys: [*]Key,
 ) callconv(.c) usize;
-/// Weighs every value: weight_one * e^((value - max) / temperature) where value - max >= cut, else 0.
-/// Returns the sum and how many passed the cut.
+/// Weighs every value: weight_one * e^((value - max) / temperature) where value - max >= cut, else
+/// 0. Returns the sum and how many passed the cut.
 pub const Weigh = *const fn (
     values: [*]const f32,
     n: usize,

@@ -33,7 +33,8 @@ fn forEachCase(comptime check: fn (*const logits.Functions, Case) anyerror!void)
     defer testing.allocator.free(values);
     for (std.enums.values(Kind)) |kind| for (lengths) |n| {
         fill(values[0..n], kind);
-        for (variant.runnable()) |kernels| try check(&kernels.logits, .{ .values = values[0..n], .kind = kind });
+        const case: Case = .{ .values = values[0..n], .kind = kind };
+        for (variant.runnable()) |kernels| try check(&kernels.logits, case);
     };
 }
 

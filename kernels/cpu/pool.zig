@@ -1,8 +1,8 @@
-//! The one thread pool of the process, under ggml's graphs (through openmp.zig) and our own kernels.
+//! The one thread pool of the process, under ggml's graphs (by openmp.zig) and our own kernels.
 //!
 //! A region is a function that every thread of a team runs once. One region runs at a time: callers
-//! queue in order of arrival, because two spinning teams on the same cores slow each other down many
-//! times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
+//! queue in order of arrival, because two spinning teams on the same cores slow each other down
+//! many times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
 //! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
 //! idle pool costs nothing. A thread that finds another of its team on its own processor sleeps at
 //! once: on a busy machine it would spin in the way of whom it waits for.

@@ -53,7 +53,8 @@ pub fn sample(
         .only => |id| return id,
         .list => |list| {
             const target = draw(params, list.total);
-            return logits.idOf(list.keys[functions.find(list.weights.ptr, list.weights.len, target)]);
+            const found = functions.find(list.weights.ptr, list.weights.len, target);
+            return logits.idOf(list.keys[found]);
         },
         .row => |all| {
             const target = draw(params, all.total);
@@ -89,9 +90,8 @@ pub fn candidates(
             // Those left out are the least likely, so the front of all is the front of the rest.
             const n = @min(ids.len, all.count);
             const keys = memory.take(Key, logits.selectRoom(row.len));
-            const n_selected = if (n == 0) 0 else functions.select(all.values.ptr, row.len, n, keys.ptr);
-            std.sort.pdq(Key, keys[0..n_selected], {}, std.sort.desc(Key));
-            report(keys[0..n_selected], params, all.total, ids, probabilities);
+            const front = sortedFront(functions, all.values, n, keys);
+            report(front, params, all.total, ids, probabilities);
             return all.count;
         },
     }
@@ -131,22 +131,30 @@ fn chain(
     if (!cuts_k and params.top_p >= 1) {
         var count: usize = undefined;
         const total = functions.weigh(values.ptr, row.len, &final, weights.ptr, &count);
-        return .{ .row = .{ .values = values, .weights = weights, .total = total, .count = count } };
+        return .{
+            .row = .{ .values = values, .weights = weights, .total = total, .count = count },
+        };
     }
     var rest = memory.*;
     const keys = rest.take(Key, logits.selectRoom(row.len));
-    var front: []const Key = if (cuts_k) blk: {
-        const n = functions.select(values.ptr, row.len, params.top_k, keys.ptr);
-        std.sort.pdq(Key, keys[0..n], {}, std.sort.desc(Key));
-        break :blk keys[0..n];
-    } else keys[0..0];
-    if (params.top_p < 1) {
-        front = if (cuts_k)
-            nucleusOf(front, &all, params.top_p)
-        else
-            nucleus(functions, values, &all, params.top_p, keys, weights);
-    }
+    const front = if (!cuts_k)
+        nucleus(functions, values, &all, params.top_p, keys, weights)
+    else
+        nucleusOf(sortedFront(functions, values, params.top_k, keys), &all, params.top_p);
     return weighList(front, &final, weights);
+}
+
+/// The `k` most likely tokens, in order.
+fn sortedFront(
+    functions: *const logits.Functions,
+    values: []const f32,
+    k: usize,
+    keys: []Key,
+) []const Key {
+    if (k == 0) return &.{};
+    const n = functions.select(values.ptr, values.len, k, keys.ptr);
+    std.sort.pdq(Key, keys[0..n], {}, std.sort.desc(Key));
+    return keys[0..n];
 }
 
 /// The row with the penalty applied once to each token of the history.
@@ -185,15 +193,15 @@ fn nucleus(
     const total = functions.weigh(values.ptr, values.len, scale, weights.ptr, &count);
     var k: usize = 256;
     while (true) : (k *|= 8) {
-        const n = functions.select(values.ptr, values.len, @min(k, count), keys.ptr);
-        std.sort.pdq(Key, keys[0..n], {}, std.sort.desc(Key));
-        if (frontReaching(keys[0..n], scale, top_p, total)) |front| return front;
-        if (n == count) return keys[0..n];
+        const front = sortedFront(functions, values, @min(k, count), keys);
+        if (frontReaching(front, scale, top_p, total)) |reaching| return reaching;
+        if (front.len == count) return front;
     }
 }
 
 /// The same, of tokens that are sorted already.
 fn nucleusOf(keys: []const Key, scale: *const logits.Scale, top_p: f32) []const Key {
+    if (top_p >= 1) return keys;
     var total: u64 = 0;
     for (keys) |key| total += weightOf(key, scale);
     return frontReaching(keys, scale, top_p, total) orelse keys;
@@ -253,8 +261,8 @@ fn report(
 
 /// A number below `total`, evenly.
 fn draw(params: Params, total: u64) u64 {
-    const counter = .{ @as(u32, @truncate(params.position)), @as(u32, @truncate(params.position >> 32)), 0, 0 };
-    const random = philox(counter, .{ params.seed, 0 });
+    const position: [2]u32 = @bitCast(params.position);
+    const random = philox(.{ position[0], position[1], 0, 0 }, .{ params.seed, 0 });
     const bits = @as(u64, random[1]) << 32 | random[0];
     return @intCast(@as(u128, bits) * total >> 64);
 }

@@ -1,5 +1,6 @@
 //! Which of the compiled CPU variants runs. One library holds our kernels for several levels of
-//! x86-64; the best that this processor and its system allow is chosen once. Elsewhere there is one.
+//! x86-64; the best that this processor and its system allow is chosen once. Elsewhere there is
+//! one.
 const std = @import("std");
 const builtin = @import("builtin");
 const ggml = @import("../ggml.zig");
@@ -28,12 +29,12 @@ var chosen: std.atomic.Value(u8) = .init(undecided);
 
 /// The loops over logits for this processor.
 pub fn functions() *const logits.Functions {
-    return &table[@intFromEnum(level())].logits;
+    return &table[@backingInt(level())].logits;
 }
 
 /// The same of every variant that this processor can run, for tests that compare them.
 pub fn runnable() []const *const Kernels {
-    return table[0 .. @as(usize, @intFromEnum(level())) + 1];
+    return table[0 .. @as(usize, @backingInt(level())) + 1];
 }
 
 /// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16". Two
@@ -68,9 +69,9 @@ const features = switch (builtin.cpu.arch) {
 
 fn level() Level {
     const known = chosen.load(.monotonic);
-    if (known != undecided) return @enumFromInt(known);
+    if (known != undecided) return @fromBackingInt(@intCast(known));
     const found = detect();
-    chosen.store(@intFromEnum(found), .monotonic);
+    chosen.store(@backingInt(found), .monotonic);
     return found;
 }
 

@@ -1,9 +1,10 @@
 /*
  * The C ABI of the sluice library beside ggml's own: the source of truth for symbols.generated.ts.
  *
- * Rules: handles are opaque, sizes cross as int32_t or double, a failing call returns a negative status (or NULL)
- * and leaves a sentence for sluice_last_error() on the calling thread, text and records come back in buffers that
- * the caller owns, no struct by value, no pointer is kept after a call unless the comment says so.
+ * Rules: handles are opaque, sizes cross as int32_t or double, a failing call returns a negative
+ * status (or NULL) and leaves a sentence for sluice_last_error() on the calling thread, text and
+ * records come back in buffers that the caller owns, no struct by value, no pointer is kept after
+ * a call unless the comment says so.
  */
 #ifndef SLUICE_H
 #define SLUICE_H
@@ -28,75 +29,126 @@ struct ggml_backend_buffer;
 struct ggml_backend_buffer_type;
 struct sluice_mapping;
 
-/* SLUICE_ABI_VERSION of the library. Call it before anything else. */
+/*
+ * SLUICE_ABI_VERSION of the library. Call it before anything else: it quiets ggml's log and keeps
+ * the library in the process for good, so that closing it under live threads does no harm.
+ */
 int32_t sluice_abi_version(void);
 
-/* Copies the text of this thread's last failure (UTF-8, no NUL) and returns its length in bytes, 0 if none. */
+/*
+ * Copies the text of this thread's last failure (UTF-8, no NUL), as much as fits, and returns its
+ * whole length in bytes, 0 if there was none.
+ */
 int32_t sluice_last_error(uint8_t *buf, int32_t len);
 
-/* Writes what the CPU path chose, such as "avx512_vnni" (UTF-8, no NUL), and returns its length in bytes. */
+/*
+ * Writes what computes on this processor, such as "x86_64_v4+avx512_vnni" (UTF-8, no NUL), as much
+ * as fits, and returns its whole length in bytes. Builds of one version that give the same text
+ * give the same tokens.
+ */
 int32_t sluice_cpu_variant(uint8_t *buf, int32_t len);
 
 /* Processors that this process may run on. */
 int32_t sluice_cpu_count(void);
 
-/* Lets ggml's messages of this level and above reach stderr: 1 debug, 2 info, 3 warn, 4 error, 5 none. Default 4. */
+/*
+ * Lets ggml's messages of this level and above reach stderr: 1 debug, 2 info, 3 warn, 4 error,
+ * 5 none. Default 4.
+ */
 void sluice_log_level(int32_t level);
 
 /* ggml_init() with no_alloc; mem_size in bytes. */
 struct ggml_context *sluice_context_new(double mem_size);
 
 /*
- * Maps a file read-only and shared. path is NUL-terminated; the call fails unless the file has exactly `size` bytes.
+ * Maps a file read-only and shared. path is NUL-terminated; the call fails unless the file has
+ * exactly `size` bytes. A file that shrinks afterwards ends the process when its end is read.
  */
 struct sluice_mapping *sluice_mapping_open(const uint8_t *path, double size);
 /* Reads [offset, offset + size) into the page tables ahead of use. */
 int32_t sluice_mapping_populate(struct sluice_mapping *mapping, double offset, double size);
-/* Drops the pages of [offset, offset + size) from this process; a later access reads them again. */
-int32_t sluice_mapping_discard(struct sluice_mapping *mapping, double offset, double size);
-int32_t sluice_mapping_close(struct sluice_mapping *mapping);
-/* A CPU buffer over [offset, offset + size) of the mapping, which must outlive it. Free with ggml_backend_buffer_free. */
-struct ggml_backend_buffer *sluice_mapping_buffer(struct sluice_mapping *mapping, double offset, double size);
 /*
- * Fills tensor through its buffer (which repacks where it does so) with n_ranges pieces of the mapping, one after the
- * other: ranges holds n_ranges pairs of byte offset and byte size. Their sum must be the size of the tensor. Staged
- * in a temporary copy only where the buffer cannot take pieces.
+ * Drops the whole pages in [offset, offset + size) from this process; a later access reads them
+ * again.
  */
-int32_t sluice_mapping_read(struct sluice_mapping *mapping, const double *ranges, int32_t n_ranges, struct ggml_tensor *tensor);
+int32_t sluice_mapping_discard(struct sluice_mapping *mapping, double offset, double size);
+/* Unmaps the file; buffers over it must be gone. */
+int32_t sluice_mapping_close(struct sluice_mapping *mapping);
+/*
+ * A CPU buffer over [offset, offset + size) of the mapping, which must outlive it; offset is a
+ * multiple of 32. Its tensors cannot be written. Free with ggml_backend_buffer_free().
+ */
+struct ggml_backend_buffer *sluice_mapping_buffer(
+    struct sluice_mapping *mapping, double offset, double size);
+/*
+ * Fills tensor through its buffer (which repacks where it does so) with n_ranges pieces of the
+ * mapping, one after the other: ranges holds n_ranges pairs of byte offset and byte size. Their
+ * sum must be the size of the tensor. Staged in a temporary copy only where the buffer cannot take
+ * pieces.
+ */
+int32_t sluice_mapping_read(
+    struct sluice_mapping *mapping, const double *ranges, int32_t n_ranges,
+    struct ggml_tensor *tensor);
 
-/* Binds a tensor without data to byte `offset` of the buffer. Fails when it does not fit or is misaligned. */
-int32_t sluice_tensor_place(struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor, double offset);
+/*
+ * Binds a tensor without data to byte `offset` of the buffer. Fails when it does not fit or is
+ * misaligned.
+ */
+int32_t sluice_tensor_place(
+    struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor, double offset);
 
 /* The CPU's own weight layouts in order of preference (AMX, repack); NULL past the last. */
 struct ggml_backend_buffer_type *sluice_extra_buffer_type(int32_t index);
-/* 1 if mul_mat(weight, f32 activations) runs on a weight of this shape and type in a buffer of that type, else 0. */
-int32_t sluice_buffer_type_accepts(struct ggml_backend_buffer_type *type, struct ggml_tensor *weight);
-
 /*
- * ggml_backend_graph_compute() that stops early, between nodes, once cancelled[members[i]] is non-zero for every
- * i < n_members (never for n_members 0). Other threads may write `cancelled` during the call; both are read during
- * the call only. Returns SLUICE_OK, SLUICE_ABORTED or SLUICE_FAILED.
+ * 1 if mul_mat(weight, f32 activations) runs on a weight of this shape and type in a buffer of
+ * that type, else 0. The weight must not be placed yet.
  */
-int32_t sluice_graph_compute(struct ggml_backend *backend, struct ggml_cgraph *graph, const int32_t *cancelled, const int32_t *members, int32_t n_members);
+int32_t sluice_buffer_type_accepts(
+    struct ggml_backend_buffer_type *type, struct ggml_tensor *weight);
 
 /*
- * Draws a token from row `row` of logits (f32 [n_vocab, n_rows], contiguous, in host memory). The row is not changed.
- * params is a record of 8 numbers: temperature, top_k, top_p, min_p, repeat_penalty, seed (u32), position, reserved 0.
- * history holds the ids that the penalty looks at. The draw depends on (seed, position) and the row alone.
+ * ggml_backend_graph_compute() that stops early, between nodes, once cancelled[members[i]] is
+ * non-zero for every i < n_members (never for n_members 0). Other threads may write `cancelled`
+ * during the call; both are read during the call only. A backend computes one graph at a time.
+ * Returns SLUICE_OK, SLUICE_ABORTED or SLUICE_FAILED.
+ */
+int32_t sluice_graph_compute(
+    struct ggml_backend *backend, struct ggml_cgraph *graph, const int32_t *cancelled,
+    const int32_t *members, int32_t n_members);
+
+/*
+ * Draws a token from row `row` of logits (f32 [n_vocab, n_rows], contiguous, in host memory). The
+ * row is not changed. params is a record of 8 numbers: temperature, top_k, top_p, min_p,
+ * repeat_penalty, seed (u32), position, reserved 0; the steps run in the order repeat_penalty,
+ * top_k, top_p, min_p, temperature. Off are: temperature 0 or less (then the most likely token),
+ * top_k 0 or less, top_p 1 or more, min_p 0 or less, repeat_penalty 1. history holds the ids that
+ * the penalty looks at, each counted once. The draw depends on (seed, position) and the row alone.
+ * A logit of -inf or NaN is never drawn; a row of nothing else fails.
  * Returns the id, or a negative status.
  */
-int32_t sluice_sample(struct ggml_tensor *logits, int32_t row, const double *params, const int32_t *history, int32_t n_history);
+int32_t sluice_sample(
+    struct ggml_tensor *logits, int32_t row, const double *params, const int32_t *history,
+    int32_t n_history);
 /*
- * What the chain of sluice_sample() leaves of `n_vocab` logits: ids and probabilities, most likely first, at most
- * `max` of each. Returns how many candidates are left. For tests and for logprobs.
+ * What the chain of sluice_sample() leaves of `n_vocab` logits: ids and probabilities, most likely
+ * first and equal ones by id, at most `max` of each. Returns how many candidates are left. For
+ * tests and for logprobs.
  */
-int32_t sluice_sample_candidates(const float *logits, int32_t n_vocab, const double *params, const int32_t *history, int32_t n_history, int32_t *ids, float *probabilities, int32_t max);
-/* The index of the largest value of row `row`; the lowest index of equals. NaN is never chosen; a negative status if there is nothing else. */
+int32_t sluice_sample_candidates(
+    const float *logits, int32_t n_vocab, const double *params, const int32_t *history,
+    int32_t n_history, int32_t *ids, float *probabilities, int32_t max);
+/*
+ * The index of the largest value of row `row`; the lowest index of equals. NaN is never chosen; a
+ * negative status if there is nothing else.
+ */
 int32_t sluice_argmax(struct ggml_tensor *logits, int32_t row);
 
 /* Worker threads that the pool holds now. */
 int32_t sluice_pool_threads(void);
-/* Ends all idle workers; returns how many teams were in use and are left alone. The pool starts again when needed. */
+/*
+ * Ends all idle workers; returns how many teams were in use and are left alone. The pool starts
+ * again when needed.
+ */
 int32_t sluice_pool_shutdown(void);
 
 #ifdef __cplusplus

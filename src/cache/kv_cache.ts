@@ -35,7 +35,10 @@ export class KvCache implements CacheLayers, Disposable {
   readonly #ctx: Pointer;
   readonly #buffer: Pointer;
   readonly #rowBytes: number;
-  /** Cells of each stream that were zeroed: attention multiplies masked cells too, and 0 * NaN is NaN. */
+  /**
+   * Cells of each stream that were zeroed: attention multiplies masked cells too, and 0 * NaN is
+   * NaN.
+   */
   readonly #zeroed: Int32Array;
 
   constructor(library: Library, options: KvCacheOptions) {
@@ -75,7 +78,9 @@ export class KvCache implements CacheLayers, Disposable {
     return 2 * this.k.length * this.#rowBytes * this.n_cells * this.#zeroed.length;
   }
 
-  /** Makes the first `n` cells of a stream readable; returns `n` rounded up to what attention reads. */
+  /**
+   * Makes the first `n` cells of a stream readable; returns `n` rounded up to what attention reads.
+   */
   reserve(stream: number, n: number): number {
     const n_kv = Math.min(Math.ceil(n / CELLS_STEP) * CELLS_STEP, this.n_cells);
     const zeroed = this.#zeroed[stream] ?? 0;

@@ -1,8 +1,8 @@
 /**
  * JinjaProgram: a parsed Jinja template that runs within limits and with names of our own.
  *
- * The template comes with a model file, so it is not trusted: it can neither run without end nor reach anything but
- * the values that it is given. Knows nothing of chats.
+ * The template comes with a model file, so it is not trusted: it can neither run without end nor
+ * reach anything but the values that it is given. Knows nothing of chats.
  *
  * @module
  */
@@ -12,6 +12,10 @@ import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 export interface JinjaLimits {
   /** Expressions and statements that are evaluated. */
   steps: number;
+  /** Expressions and statements inside each other, macros that are called included. */
+  depth: number;
+  /** Milliseconds, for templates whose single steps are long. */
+  timeMs: number;
   /** UTF-16 units of any text on the way and of the result. */
   textLength: number;
   /** Numbers that `range` makes. */
@@ -21,6 +25,8 @@ export interface JinjaLimits {
 /** The limits of `JinjaProgram.run` where none are given. */
 export const jinjaLimits: Readonly<JinjaLimits> = {
   steps: 1_000_000,
+  depth: 500,
+  timeMs: 2000,
   textLength: 16 * 2 ** 20,
   rangeLength: 65_536,
 };
@@ -76,26 +82,35 @@ export class JinjaProgram {
   }
 }
 
-/** Counts what it evaluates. */
+/** Watches over what it evaluates. */
 class LimitedInterpreter extends Interpreter {
   readonly #limits: JinjaLimits;
+  readonly #deadline: number;
   #steps = 0;
+  #depth = 0;
 
   constructor(environment: Environment, limits: JinjaLimits) {
     super(environment);
     this.#limits = limits;
+    this.#deadline = performance.now() + limits.timeMs;
   }
 
   override evaluate(
     ...[statement, environment]: Parameters<Interpreter["evaluate"]>
   ): ReturnType<Interpreter["evaluate"]> {
-    const { steps, textLength } = this.#limits;
+    const { steps, depth, timeMs, textLength } = this.#limits;
     if (++this.#steps > steps) throw new Error(`it takes more than ${steps} steps`);
-    const result = super.evaluate(statement, environment);
-    if (typeof result.value === "string" && result.value.length > textLength) {
+    if (this.#depth >= depth) throw new Error(`it goes deeper than ${depth} levels`);
+    if (performance.now() > this.#deadline) throw new Error(`it takes more than ${timeMs} ms`);
+    this.#depth++;
+    try {
+      const result = super.evaluate(statement, environment);
+      const length = typeof result.value === "string" ? result.value.length : 0;
+      if (length <= textLength) return result;
       throw new Error(`it makes a text of more than ${textLength} characters`);
+    } finally {
+      this.#depth--;
     }
-    return result;
   }
 }
 

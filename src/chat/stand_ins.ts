@@ -1,16 +1,21 @@
 /**
- * StandIns: keeps control tokens that a template writes apart from the same characters written by a user.
+ * StandIns: keeps control tokens that a template writes apart from the same characters written
+ * by a user.
  *
- * Before a template runs, each control token in its own text is replaced by two noncharacters, its stand-in, and the
- * noncharacters in a user's strings by halves of surrogate pairs, which no well-formed string has. So whatever a
- * template does to strings (cut, join, replace, change of case), a stand-in in the result came from the template.
+ * Before a template runs, each control token in its own text is replaced by two noncharacters,
+ * its stand-in, and the noncharacters in a user's strings by halves of surrogate pairs, which no
+ * well-formed string has. So whatever a template does to strings (cut, join, replace, change of
+ * case), a stand-in in the result came from the template.
  *
  * @module
  */
 import { ModelError } from "../errors.ts";
 import type { Segment } from "../text/tokenizer.ts";
 
-/** U+FDD0 to U+FDEF are noncharacters: 14 first halves of stand-ins, two brackets, 16 second halves. */
+/**
+ * U+FDD0 to U+FDEF are noncharacters: 14 first halves of stand-ins, two brackets, 16 second
+ * halves.
+ */
 const FIRST = 0xfdd0;
 const SECOND = 0xfde0;
 const OPEN = "\ufdde";

@@ -1,8 +1,8 @@
 /**
  * ChatTemplate: messages -> prompt, by the Jinja template that the model file carries.
  *
- * The prompt comes in segments: control tokens that the template wrote, and plain text, in which nothing is a control
- * token whatever it spells.
+ * The prompt comes in segments: control tokens that the template wrote, and plain text, in which
+ * nothing is a control token whatever it spells.
  *
  * @module
  */
@@ -33,7 +33,10 @@ export class ChatTemplate {
   readonly #eos: string;
   readonly #program: JinjaProgram | ModelError;
 
-  /** A template that cannot be parsed is kept: the model still takes raw prompts, and `render` throws. */
+  /**
+   * A template that cannot be parsed is kept: the model still takes raw prompts, and `render`
+   * throws.
+   */
   constructor(source: string, vocabulary: ControlTexts) {
     this.#standIns = new StandIns(vocabulary.controlTexts);
     this.#bos = this.#standIns.mark(vocabulary.bosText);

@@ -137,7 +137,10 @@ export class Core implements Disposable {
     return { running, waiting, plans: this.#plans.size };
   }
 
-  /** Sequences that got a stream since the last call, with the stream; their prompts are computed from now on. */
+  /**
+   * Sequences that got a stream since the last call, with the stream; their prompts are computed
+   * from now on.
+   */
   admit(): [id: number, stream: number][] {
     return this.#scheduler.admit().map(({ id, stream }) => {
       // A flag that was set for an earlier sequence of the stream means nothing to the new one.

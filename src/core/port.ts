@@ -1,5 +1,5 @@
 /**
- * The core behind a port: messages in, ticks, events out.
+ * The core behind a port: messages in, what it sampled out.
  *
  * Between ticks it lets the event loop run once, so that messages are seen; without work it sleeps.
  *
@@ -17,82 +17,100 @@ export interface Port {
   close(): void;
 }
 
-/** Runs a core behind a port. */
+/** Runs a core for whoever is at the other end of the port. */
 export function serveCore(port: Port): void {
-  let core: Core | undefined;
-  let running = false;
-  let closing = false;
+  const server = new CoreServer(port);
+  port.onmessage = ({ data }) => server.take(data);
+}
 
-  const fail = (error: unknown): void => {
-    port.postMessage({ type: "failed", error: toCoreError(error) });
-  };
+class CoreServer {
+  readonly #port: Port;
+  #core: Core | undefined;
+  #isRunning = false;
+  #isClosing = false;
 
-  const close = (): void => {
-    core?.[Symbol.dispose]();
-    core = undefined;
-    port.postMessage({ type: "closed" });
-    port.close();
-  };
+  constructor(port: Port) {
+    this.#port = port;
+  }
 
-  const run = async (): Promise<void> => {
-    if (running || !core) return;
-    running = true;
-    try {
-      for (;;) {
-        await eventLoopTurn();
-        if (closing) return close();
-        const admitted = core.admit();
-        if (admitted.length > 0) port.postMessage({ type: "admitted", admitted });
-        const sampled = core.tick();
-        if (!sampled) return;
-        if (sampled.length > 0) port.postMessage({ type: "sampled", sampled });
-      }
-    } catch (error) {
-      fail(error);
-    } finally {
-      running = false;
-    }
-  };
-
-  const load = async (message: Extract<ToCore, { type: "load" }>): Promise<void> => {
-    try {
-      let last = 0;
-      core = await Core.load(message.options, message.cancelled, (loadedBytes, totalBytes) => {
-        if (loadedBytes - last < totalBytes / 100 && loadedBytes < totalBytes) return;
-        last = loadedBytes;
-        port.postMessage({ type: "progress", loadedBytes, totalBytes });
-      });
-      port.postMessage({ type: "ready", info: core.info });
-      if (closing) close();
-    } catch (error) {
-      fail(error);
-    }
-  };
-
-  port.onmessage = ({ data }) => {
-    switch (data.type) {
+  take(message: ToCore): void {
+    const core = this.#core;
+    switch (message.type) {
       case "load":
-        void load(data);
+        void this.#load(message);
         return;
       case "submit":
-        core?.submit(data);
+        core?.submit(message);
         break;
       case "credit":
-        core?.credit(data.id, data.upTo);
+        core?.credit(message.id, message.upTo);
         break;
       case "cancel":
-        core?.cancel(data.id);
+        core?.cancel(message.id);
         break;
       case "stats":
-        if (core) port.postMessage({ type: "stats", stats: core.stats });
+        if (core) this.#port.postMessage({ type: "stats", stats: core.stats });
         return;
       case "close":
-        closing = true;
-        if (!running) close();
+        this.#isClosing = true;
+        if (!this.#isRunning) this.#close();
         return;
     }
-    void run();
-  };
+    void this.#run();
+  }
+
+  async #load({ options, cancelled }: Extract<ToCore, { type: "load" }>): Promise<void> {
+    let told = 0;
+    const onProgress = (loadedBytes: number, totalBytes: number): void => {
+      if (loadedBytes - told < totalBytes / 100 && loadedBytes < totalBytes) return;
+      told = loadedBytes;
+      this.#port.postMessage({ type: "progress", loadedBytes, totalBytes });
+    };
+    try {
+      this.#core = await Core.load(options, cancelled, onProgress);
+      this.#port.postMessage({ type: "ready", info: this.#core.info });
+      if (this.#isClosing) this.#close();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Ticks until nothing can run. */
+  async #run(): Promise<void> {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      while (await this.#tick());
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#isRunning = false;
+    }
+    if (this.#isClosing) this.#close();
+  }
+
+  /** One tick; false when nothing could run. */
+  async #tick(): Promise<boolean> {
+    await new Promise((resolve) => setImmediate(resolve));
+    const core = this.#core;
+    if (!core || this.#isClosing) return false;
+    const admitted = core.admit();
+    if (admitted.length > 0) this.#port.postMessage({ type: "admitted", admitted });
+    const sampled = core.tick();
+    if (sampled && sampled.length > 0) this.#port.postMessage({ type: "sampled", sampled });
+    return sampled !== undefined;
+  }
+
+  #close(): void {
+    this.#core?.[Symbol.dispose]();
+    this.#core = undefined;
+    this.#port.postMessage({ type: "closed" });
+    this.#port.close();
+  }
+
+  #fail(error: unknown): void {
+    this.#port.postMessage({ type: "failed", error: toCoreError(error) });
+  }
 }
 
 function toCoreError(error: unknown): CoreError {
@@ -102,8 +120,4 @@ function toCoreError(error: unknown): CoreError {
   }
   const message = error instanceof Error ? error.message : String(error);
   return { name: "EngineError", code: "engine_error", message, hints: [] };
-}
-
-function eventLoopTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,9 +1,11 @@
 /**
- * Scheduler: which tokens of which sequences are computed next. Continuous batching as a pure state machine.
+ * Scheduler: which tokens of which sequences are computed next. Continuous batching as a pure state
+ * machine.
  *
- * No I/O, no clock, no await: the same calls give the same batches. A batch is first one token of every sequence
- * that decodes and has credit, then one piece of the oldest prompt that is not in the cache yet, as long as the
- * tick is expected to stay near its budget. State is committed only by a finished tick.
+ * No I/O, no clock, no await: the same calls give the same batches. A batch is first one token of
+ * every sequence that decodes and has credit, then one piece of the oldest prompt that is not in
+ * the cache yet, as long as the tick is expected to stay near its budget. State is committed only
+ * by a finished tick.
  *
  * @module
  */
@@ -125,8 +127,8 @@ export class Scheduler {
   }
 
   /**
-   * Takes what a finished tick sampled: one token for each decoding sequence in order, then one for a prompt that
-   * ended.
+   * Takes what a finished tick sampled: one token for each decoding sequence in order, then one for
+   * a prompt that ended.
    */
   commit(batch: Batch, tokens: ArrayLike<number>, times: TickTimes): Sampled[] {
     const { decode, prefill } = batch;

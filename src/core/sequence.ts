@@ -1,7 +1,8 @@
 /**
  * Sequence: the state of one request on the native side.
  *
- * waiting -> prefill -> decode -> gone; a decoding sequence without credit is paused and keeps its cache.
+ * waiting -> prefill -> decode -> gone; a decoding sequence without credit is paused and keeps its
+ * cache.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Checks a model file's tensors against what the architecture expects, and finds them for the graph.
+ * Checks a model file's tensors against what the architecture expects, and finds them for the
+ * graph.
  *
  * @module
  */

@@ -1,8 +1,8 @@
 /**
  * Answer: sampled ids -> token events, with whole code points only and without stop strings.
  *
- * A token whose text is not known yet (part of a code point, maybe part of a stop string) waits for the next ones;
- * then each keeps an event of its own, and the text goes to the last.
+ * A token whose text is not known yet (part of a code point, maybe part of a stop string) waits for
+ * the next ones; then each keeps an event of its own, and the text goes to the last.
  *
  * @module
  */

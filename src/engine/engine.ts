@@ -1,8 +1,9 @@
 /**
- * Engine: the main side of a loaded model. Requests become token ids, ids of the core become StreamEvents.
+ * Engine: the main side of a loaded model. Requests become token ids, ids of the core become
+ * StreamEvents.
  *
- * Templates, tokenizing and text stay here; the core gets ids and options only. Demand drives decoding: the core may
- * sample at most `lookahead` tokens past the one that the reader took last.
+ * Templates, tokenizing and text stay here; the core gets ids and options only. Demand drives
+ * decoding: the core may sample at most `lookahead` tokens past the one that the reader took last.
  *
  * @module
  */
@@ -266,7 +267,8 @@ export class Engine implements Generator {
   /** Forgets a sequence; the core drops it too if it still runs. */
   #release(live: Live): void {
     if (!this.#live.delete(live.id) || live.ended || this.#failure) return;
-    // The flag stops a running tick once all its sequences are cancelled; the message drops the sequence after it.
+    // The flag stops a running tick once all its sequences are cancelled; the message drops the
+    // sequence after it.
     if (live.stream >= 0) Atomics.store(this.#cancelled, live.stream, 1);
     this.#host.post({ type: "cancel", id: live.id });
   }

@@ -17,7 +17,8 @@ export interface ChatMessage {
 }
 
 /**
- * How the next token is drawn. Steps apply in this order: penalty, top_k, top_p, min_p, temperature.
+ * How the next token is drawn. Steps apply in this order: penalty, top_k, top_p, min_p,
+ * temperature.
  */
 export interface SamplingOptions {
   /** 0 takes the most likely token. Default 0.8. */
@@ -62,7 +63,7 @@ export interface ModelInfo {
   n_ctx: number;
   /** Tokens that the model knows. */
   n_vocab: number;
-  /** Changes whenever the same request and seed may give other tokens: file, kernel variant. */
+  /** Changes whenever the same request and seed may give other tokens. */
   fingerprint?: string;
 }
 

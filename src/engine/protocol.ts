@@ -1,5 +1,6 @@
 /**
- * Messages between the engine and its core. Structured-clone data only, so a Worker or a pipe can carry them.
+ * Messages between the engine and its core. Structured-clone data only, so a Worker or a pipe can
+ * carry them.
  *
  * @module
  */
@@ -100,7 +101,10 @@ export interface Sampled {
 export type FromCore =
   | { type: "progress"; loadedBytes: number; totalBytes: number }
   | { type: "ready"; info: CoreInfo }
-  /** Sequences whose prompts are computed from now on, each with the stream that its cancel flag is for. */
+  /**
+   * Sequences whose prompts are computed from now on, each with the stream that its cancel flag is
+   * for.
+   */
   | { type: "admitted"; admitted: [id: number, stream: number][] }
   /** The answer to `stats`. */
   | { type: "stats"; stats: CoreStats }

@@ -15,7 +15,9 @@ export const samplingDefaults: Required<Omit<SamplingOptions, "seed">> = {
   repeatLastN: 64,
 };
 
-/** temperature, top_k, top_p, min_p, repeat_penalty, seed, position, 0. Without a seed one is drawn. */
+/**
+ * temperature, top_k, top_p, min_p, repeat_penalty, seed, position, 0. Without a seed one is drawn.
+ */
 export function samplingRecord(options: SamplingOptions = {}): Float64Array {
   const { temperature, topK, topP, minP, repeatPenalty } = { ...samplingDefaults, ...options };
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;

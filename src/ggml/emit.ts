@@ -1,8 +1,8 @@
 /**
  * Emission: one lowered graph becomes ggml nodes, op by op.
  *
- * The only file that knows how an op of `graph/record.ts` is said in ggml. Shapes were checked when the op was
- * recorded; everything here may assume them.
+ * The only file that knows how an op of `graph/record.ts` is said in ggml. Shapes were checked when
+ * the op was recorded; everything here may assume them.
  *
  * @module
  */
@@ -151,8 +151,8 @@ class Emission {
     const n_embd_kv = n_embd_head * tk.ne[1];
     const per_stream = n_tokens / shape.n_streams;
 
-    // The order of these three decides that the cache is written before it is read: views of the cache do not
-    // depend on the write.
+    // The order of these three decides that the cache is written before it is read: views of the
+    // cache do not depend on the write.
     n.ggml_build_forward_expand(graph, q);
     const kv_rows = this.#input("kv_rows", type_id("i64"), n_tokens, 1, 1, 1);
     for (const [cells, rows] of [[cache.k[il]!, k], [cache.v[il]!, v]] as const) {

@@ -1,8 +1,9 @@
 /**
- * Weights: every weight that a lowered graph reads, in native memory, each in the layout that its readers profit from.
+ * Weights: every weight that a lowered graph reads, in native memory, each in the layout that its
+ * readers profit from.
  *
- * A weight stays in the mapped file where that is possible. It is copied where several are joined into one, or where
- * the CPU has a layout of its own for products (AMX, interleaved rows).
+ * A weight stays in the mapped file where that is possible. It is copied where several are joined
+ * into one, or where the CPU has a layout of its own for products (AMX, interleaved rows).
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * HeaderCursor: reads little-endian numbers and text one after the other, and never past the end of the file.
+ * HeaderCursor: reads little-endian numbers and text one after the other, and never past the end
+ * of the file.
  *
  * Knows bytes, not what they mean. More of the file is read when the cursor gets there.
  *
@@ -15,7 +16,10 @@ export interface HeaderSource {
   readonly fileSize: number;
   /** Most bytes that a header may have. */
   readonly headerBytes: number;
-  /** Gives the first `length` bytes of the file; `length` is at most `fileSize` and `headerBytes`. */
+  /**
+   * Gives the first `length` bytes of the file; `length` is at most `fileSize` and
+   * `headerBytes`.
+   */
   readonly read: (length: number) => Uint8Array;
 }
 

@@ -1,7 +1,9 @@
 /**
- * Metadata: the key-value pairs of a GGUF header, left in the file's bytes and decoded when they are asked for.
+ * Metadata: the key-value pairs of a GGUF header, left in the file's bytes and decoded when they
+ * are asked for.
  *
- * The reader has checked every length before; here only the type and the range of a value are left to check.
+ * The reader has checked every length before; here only the type and the range of a value are
+ * left to check.
  *
  * @module
  */
@@ -84,7 +86,10 @@ export class StringArray {
   }
 }
 
-/** Typed access to the metadata of one file. A missing or ill-typed key throws a GgufError that names it. */
+/**
+ * Typed access to the metadata of one file. A missing or ill-typed key throws a GgufError that
+ * names it.
+ */
 export class Metadata {
   readonly #file: string;
   readonly #bytes: Uint8Array;

@@ -1,8 +1,9 @@
 /**
  * Reads the header of a GGUF file: metadata and tensor index, versions 2 and 3, little endian.
  *
- * A file is hostile until every number in it was compared with its limit and with the real size of the file. What
- * is wrong becomes a GgufError with file, key and offset; nothing else is ever thrown. Knows no architecture.
+ * A file is hostile until every number in it was compared with its limit and with the real size
+ * of the file. What is wrong becomes a GgufError with file, key and offset; nothing else is ever
+ * thrown. Knows no architecture.
  *
  * @module
  */
@@ -90,7 +91,8 @@ export function readGguf(path: string, limits: GgufLimits = ggufLimits): Gguf {
  * @param bytes the file's first bytes, kept by the result
  * @param fileSize bytes of the whole file
  * @param file path, for messages
- * @throws {GgufError} when the file is not what its header says, or its header is longer than `bytes`
+ * @throws {GgufError} when the file is not what its header says, or its header is longer than
+ *   `bytes`
  */
 export function parseGguf(
   bytes: Uint8Array,

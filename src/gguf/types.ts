@@ -1,7 +1,9 @@
 /**
- * The tensor types of GGUF files: their numbers, ggml's names for them, and how many bytes a block takes.
+ * The tensor types of GGUF files: their numbers, ggml's names for them, and how many bytes a
+ * block takes.
  *
- * Knows numbers only; ggml itself is not needed to read a header. Source: ggml.h and ggml-common.h of ggml 0.25.1.
+ * Knows numbers only; ggml itself is not needed to read a header. Source: ggml.h and
+ * ggml-common.h of ggml 0.25.1.
  *
  * @module
  */

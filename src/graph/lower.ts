@@ -1,5 +1,6 @@
 /**
- * Lowering: rewrites runs of recorded ops into the forms that a backend computes faster, one table row each.
+ * Lowering: rewrites runs of recorded ops into the forms that a backend computes faster, one table
+ * row each.
  *
  * Without rows it is the identity: the reference that every row is compared with.
  *
@@ -24,7 +25,10 @@ export interface Rewrite {
   ): Tensor | undefined;
 }
 
-/** Two products of one input become one product with a weight that is joined at load, when SwiGLU reads both. */
+/**
+ * Two products of one input become one product with a weight that is joined at load, when SwiGLU
+ * reads both.
+ */
 export const joinGateUp: Rewrite = {
   name: "join_gate_up",
   apply(g, node, lowered, uses) {
@@ -46,7 +50,10 @@ export const joinGateUp: Rewrite = {
 /** The rows that ggml's CPU backend profits from. */
 export const cpuRewrites: readonly Rewrite[] = [joinGateUp];
 
-/** A lowered graph: what is left of the recorded nodes, in an order in which each follows its sources. */
+/**
+ * A lowered graph: what is left of the recorded nodes, in an order in which each follows its
+ * sources.
+ */
 export interface Lowered {
   nodes: readonly Tensor[];
   output: Tensor | undefined;

@@ -1,5 +1,6 @@
 /**
- * Plans: one lowered graph per batch shape, kept and reused, because between tokens only inputs change.
+ * Plans: one lowered graph per batch shape, kept and reused, because between tokens only inputs
+ * change.
  *
  * @module
  */

@@ -1,8 +1,10 @@
 /**
- * Graph: records what a model computes as a list of typed ops, with ggml's names and ggml's shape rules.
+ * Graph: records what a model computes as a list of typed ops, with ggml's names and ggml's shape
+ * rules.
  *
- * Pure TypeScript: it opens no library and touches no memory. ggml aborts the process on a bad shape, so every rule
- * is checked here first. Shapes are in ggml `ne` order: dimension 0 is contiguous.
+ * Pure TypeScript: it opens no library and touches no memory. ggml aborts the process on a bad
+ * shape, so every rule is checked here first. Shapes are in ggml `ne` order: dimension 0 is
+ * contiguous.
  *
  * @module
  */
@@ -93,7 +95,10 @@ export class Graph {
     return this.#lookup(name) && this.weight(name);
   }
 
-  /** Several weights `[n_in, n_out_i]` of one type as one weight `[n_in, sum of n_out_i]`, joined when they are loaded. */
+  /**
+   * Several weights `[n_in, n_out_i]` of one type as one weight `[n_in, sum of n_out_i]`, joined
+   * when they are loaded.
+   */
   concat_weights(names: readonly string[]): Tensor {
     const key = names.join("\0");
     const known = this.#weights.get(key);
@@ -158,7 +163,10 @@ export class Graph {
     return this.#node({ kind: "mul_mat" }, "f32", [a.ne[1], b.ne[1], b.ne[2], b.ne[3]], [a, b]);
   }
 
-  /** Sum; `b` is repeated along the dimensions where it has size 1. Both f32, the result has the shape of `a`. */
+  /**
+   * Sum; `b` is repeated along the dimensions where it has size 1. Both f32, the result has the
+   * shape of `a`.
+   */
   add(a: Tensor, b: Tensor): Tensor {
     return this.#binary("add", a, b);
   }
@@ -231,8 +239,8 @@ export class Graph {
   }
 
   /**
-   * Writes `k` and `v` of the batch into the cache of layer `il`, then attends over what each token may see.
-   * Heads of `q` share keys and values in groups (Ainslie et al. 2023).
+   * Writes `k` and `v` of the batch into the cache of layer `il`, then attends over what each token
+   * may see. Heads of `q` share keys and values in groups (Ainslie et al. 2023).
    *
    * @param q f32 [n_embd_head, n_head, n_tokens]
    * @param k f32 [n_embd_head, n_head_kv, n_tokens]

@@ -1,8 +1,9 @@
 /**
- * The llama architecture: Llama 1 to 3, SmolLM2, Mistral and what else was published under that name.
+ * The llama architecture: Llama 1 to 3, SmolLM2, Mistral and what else was published under that
+ * name.
  *
- * Touvron et al. 2023, with grouped-query attention, tied or separate output, biases and RoPE scaling as the file
- * has them. Mixtures of experts are not part of it.
+ * Touvron et al. 2023, with grouped-query attention, tied or separate output, biases and RoPE
+ * scaling as the file has them. Mixtures of experts are not part of it.
  *
  * @module
  */

@@ -1,7 +1,9 @@
 /**
- * What an architecture is: hyperparameters out of the metadata, the tensors that it expects, and its graph.
+ * What an architecture is: hyperparameters out of the metadata, the tensors that it expects, and
+ * its graph.
  *
- * The dimension words are those of GGUF and llama.cpp. Knows the graph recorder and nothing below it.
+ * The dimension words are those of GGUF and llama.cpp. Knows the graph recorder and nothing below
+ * it.
  *
  * @module
  */

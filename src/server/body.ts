@@ -1,8 +1,8 @@
 /**
  * Reads a request's JSON body within limits: bytes, UTF-8, nesting; all checked before JSON.parse.
  *
- * Any Content-Type is read as JSON, because `curl -d` says application/x-www-form-urlencoded and the
- * servers that people come from accept that.
+ * Any Content-Type is read as JSON, because `curl -d` says application/x-www-form-urlencoded and
+ * the servers that people come from accept that.
  *
  * @module
  */
@@ -51,7 +51,9 @@ function decodeUtf8(pieces: Uint8Array[]): string {
   }
 }
 
-/** Deepest nesting of `text` as JSON, stopping once it passes `depthMax`; strings are stepped over. */
+/**
+ * Deepest nesting of `text` as JSON, stopping once it passes `depthMax`; strings are stepped over.
+ */
 function nesting(text: string, depthMax: number): number {
   let depth = 0;
   let deepest = 0;

@@ -1,8 +1,9 @@
 /**
  * The body of a streamed answer: a run, pulled event by event into SSE messages.
  *
- * Pull, never push: nothing is computed or queued that nobody has asked for. One message is one chunk.
- * Pings belong to the reader: they are written between events only, and only while a read waits.
+ * Pull, never push: nothing is computed or queued that nobody has asked for. One message is one
+ * chunk. Pings belong to the reader: they are written between events only, and only while a read
+ * waits.
  *
  * @module
  */
@@ -12,11 +13,17 @@ import type { Encode } from "./dialect.ts";
 import { isTerminal, type Report, type Run } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
 
-/** What every stream says first, before the model has answered, so that headers and proxies get moving. */
+/**
+ * What every stream says first, before the model has answered, so that headers and proxies get
+ * moving.
+ */
 const PREAMBLE: SseMessage = { retry: 3000, comment: "ok" };
 const PING: SseMessage = { comment: "ping" };
 
-/** Headers of every event stream. `Connection` is the adapters' business: only they know the version. */
+/**
+ * Headers of every event stream. `Connection` is the adapters' business: only they know the
+ * version.
+ */
 export const STREAM_HEADERS: Readonly<Record<string, string>> = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache, no-store, no-transform",

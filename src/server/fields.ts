@@ -1,8 +1,8 @@
 /**
  * The request fields that dialects share: their schemas, and how bad ones are told to the client.
  *
- * A field that is null counts as absent, because official clients send it so. Every number has a range,
- * so nothing unchecked reaches the engine.
+ * A field that is null counts as absent, because official clients send it so. Every number has a
+ * range, so nothing unchecked reaches the engine.
  *
  * @module
  */
@@ -86,7 +86,10 @@ export const text = expected<string>(
 
 const anyText = expected<string>("a text", (value) => typeof value === "string");
 
-/** A field that the server knows and serves with one value only, the one that clients send by default. */
+/**
+ * A field that the server knows and serves with one value only, the one that clients send by
+ * default.
+ */
 export function only(
   what: string,
   accepts: (value: unknown) => boolean,

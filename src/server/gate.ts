@@ -1,8 +1,9 @@
 /**
- * What is checked before anything else is looked at: which host the client asked for, and who sent it here.
+ * What is checked before anything else is looked at: which host the client asked for, and who sent
+ * it here.
  *
- * A browser page of another site can reach a local server by its address (cross-site request) or under
- * the page's own name (DNS rebinding); both stop here. Keys and limits will stand beside it.
+ * A browser page of another site can reach a local server by its address (cross-site request) or
+ * under the page's own name (DNS rebinding); both stop here. Keys and limits will stand beside it.
  *
  * @module
  */
@@ -18,14 +19,18 @@ const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?$/;
 export class HostGate {
   readonly #allowed: ReadonlySet<string> | "*";
 
-  /** @param hosts names without port that pass beside the local ones; an IPv6 address in brackets */
+  /**
+   * @param hosts names without port that pass beside the local ones; an IPv6 address in brackets
+   */
   constructor(hosts: readonly string[] | "*" = []) {
     this.#allowed = hosts === "*"
       ? "*"
       : new Set([...LOCAL_HOSTS, ...hosts.map((host) => host.toLowerCase())]);
   }
 
-  /** @throws RequestError with status 400 where the host is malformed, 403 where it is not allowed */
+  /**
+   * @throws RequestError with status 400 where the host is malformed, 403 where it is not allowed
+   */
   check(request: Request): void {
     // A request made in process has no Host header; its URL has been parsed already.
     const host = (request.headers.get("host") ?? new URL(request.url).host).toLowerCase();
@@ -47,7 +52,8 @@ export class HostGate {
 }
 
 /**
- * Refuses what a page of another site sends by itself: browsers mark it, other clients do not send the mark.
+ * Refuses what a page of another site sends by itself: browsers mark it, other clients do not send
+ * the mark.
  *
  * @throws RequestError with status 403
  */

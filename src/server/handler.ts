@@ -1,9 +1,9 @@
 /**
  * createHandler: a Generator as a function from Request to Response, on Web standards only.
  *
- * Here are the order of the checks, the route table, the error mapping and the graceful end. Wire languages
- * are in `dialects/`, what a server needs to be told is in `adapters/`. Everything that can fail with a
- * status code fails before the Response is made.
+ * Here are the order of the checks, the route table, the error mapping and the graceful end. Wire
+ * languages are in `dialects/`, what a server needs to be told is in `adapters/`. Everything that
+ * can fail with a status code fails before the Response is made.
  *
  * @module
  */
@@ -23,18 +23,21 @@ import { wholeBody } from "./whole_body.ts";
 /** How a handler behaves; every field has a default. */
 export interface HandlerOptions {
   /**
-   * Host names that are answered beside localhost, 127.0.0.1 and [::1], without port; `"*"` is every
-   * well-formed one. Default none.
+   * Host names that are answered beside localhost, 127.0.0.1 and [::1], without port; `"*"` is
+   * every well-formed one. Default none.
    */
   hosts?: readonly string[] | "*";
   /** Largest request body. Default 1 MiB. */
   bodyBytesMax?: number;
   /**
-   * A ping after so many milliseconds of silence, a comment in a stream and a space before JSON; 0 is never.
-   * Default 5000: servers take a silence of ten seconds for a dead connection.
+   * A ping after so many milliseconds of silence, a comment in a stream and a space before JSON; 0
+   * is never. Default 5000: servers take a silence of ten seconds for a dead connection.
    */
   keepAliveMs?: number;
-  /** Most tokens that any request may ask for, and what one without `max_tokens` gets. Default no cap. */
+  /**
+   * Most tokens that any request may ask for, and what one without `max_tokens` gets. Default no
+   * cap.
+   */
   maxTokens?: number;
   /** Told of every failure that a client gets only a sentence about. Default `console.error`. */
   onError?: (failure: unknown) => void;
@@ -45,8 +48,9 @@ export interface Handler {
   /** Answers one request; never throws. */
   (request: Request): Promise<Response>;
   /**
-   * Refuses new generations, lets the running ones end for `graceMs`, then cancels them; their streams still
-   * get their terminal event. Resolves when none runs; a reader that does not read is given up after a second.
+   * Refuses new generations, lets the running ones end for `graceMs`, then cancels them; their
+   * streams still get their terminal event. Resolves when none runs; a reader that does not read is
+   * given up after a second.
    */
   drain(graceMs?: number): Promise<void>;
 }
@@ -92,9 +96,10 @@ function allowOf(methods: ReadonlyMap<string, Serve>): string {
 }
 
 /**
- * The body as its client gets it. In process no socket tells that the client has gone, but the signal of its
- * request does: what waits for the body is rejected, as by a fetch, and the source is cancelled. On a socket that
- * signal is left alone: Deno aborts it at every end, and misses disconnects of requests with a body.
+ * The body as its client gets it. In process no socket tells that the client has gone, but the
+ * signal of its request does: what waits for the body is rejected, as by a fetch, and the source is
+ * cancelled. On a socket that signal is left alone: Deno aborts it at every end, and misses
+ * disconnects of requests with a body.
  */
 function bodyFor(request: Request, body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
   if (request.headers.has("host")) return body;
@@ -315,7 +320,8 @@ class Service {
 /**
  * Makes the fetch handler of a generator.
  *
- * A promise of a generator is fine: until it settles, health says loading and requests to generate get 429.
+ * A promise of a generator is fine: until it settles, health says loading and requests to generate
+ * get 429.
  *
  * @example
  * ```ts ignore

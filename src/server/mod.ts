@@ -14,4 +14,14 @@ export type {
   ModelInfo,
   SamplingOptions,
 } from "../engine/generator.ts";
-export type { StreamEvent } from "../stream/event.ts";
+export type {
+  Channel,
+  CompleteEvent,
+  ErrorEvent,
+  FinishReason,
+  GenerationStats,
+  StartEvent,
+  StreamEvent,
+  TokenEvent,
+  UsageEvent,
+} from "../stream/event.ts";

@@ -1,8 +1,8 @@
 /**
  * What a client may be told of a failure.
  *
- * A refusal (4xx) is told as it was thrown. A failure of ours is told by one fixed sentence for its code:
- * messages of that kind can hold paths, and belong in the server's log.
+ * A refusal (4xx) is told as it was thrown. A failure of ours is told by one fixed sentence for its
+ * code: messages of that kind can hold paths, and belong in the server's log.
  *
  * @module
  */

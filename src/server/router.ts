@@ -11,7 +11,9 @@ export interface Match<T> {
   readonly rest: string;
 }
 
-/** Paths and their targets; a path that ends in `/*` takes every longer path with the same start. */
+/**
+ * Paths and their targets; a path that ends in `/*` takes every longer path with the same start.
+ */
 export class Router<T> {
   readonly #literals = new Map<string, T>();
   readonly #prefixes = new Map<string, T>();

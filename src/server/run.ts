@@ -1,8 +1,8 @@
 /**
  * Run: one generation that a request has started, from its first event to its one terminal event.
  *
- * Knows no dialect and no HTTP. Whatever the generator does, `next()` never throws, gives exactly one
- * terminal event, and the generator is returned when nobody wants it any more.
+ * Knows no dialect and no HTTP. Whatever the generator does, `next()` never throws, gives exactly
+ * one terminal event, and the generator is returned when nobody wants it any more.
  *
  * @module
  */
@@ -65,7 +65,10 @@ export class Run {
     return new Run(first.value, events, abort, report);
   }
 
-  /** The next event; after a cancel an error event. One call at a time, none after the terminal event. */
+  /**
+   * The next event; after a cancel an error event. One call at a time, none after the terminal
+   * event.
+   */
   async next(): Promise<StreamEvent> {
     if (this.#isOver) {
       return publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });

@@ -17,7 +17,9 @@ export class Silence {
     this.#ms = ms;
   }
 
-  /** What `wanted` resolves to, or SILENCE; `wanted` must not reject and may be waited for again. */
+  /**
+   * What `wanted` resolves to, or SILENCE; `wanted` must not reject and may be waited for again.
+   */
   wait<T>(wanted: Promise<T>): Promise<T | typeof SILENCE> {
     if (this.#ms === 0) return wanted;
     return new Promise((resolve) => {

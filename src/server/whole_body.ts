@@ -1,9 +1,10 @@
 /**
  * The body of an answer in one piece: JSON, once the run has ended.
  *
- * It is a stream all the same: only a body tells on every runtime that its reader has gone, and white space
- * before the JSON keeps a long silence from being taken for a dead connection. So the status is sent before the
- * run has ended; where it then fails, the body is cut, which no client takes for an answer.
+ * It is a stream all the same: only a body tells on every runtime that its reader has gone, and
+ * white space before the JSON keeps a long silence from being taken for a dead connection. So the
+ * status is sent before the run has ended; where it then fails, the body is cut, which no client
+ * takes for an answer.
  *
  * @module
  */

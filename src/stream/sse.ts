@@ -58,9 +58,11 @@ function writeRetry(retry: number): string {
 }
 
 /**
- * The text of one message, ended by its blank line; fields in the order retry, id, comment, event, data.
+ * The text of one message, ended by its blank line; fields in the order retry, id, comment, event,
+ * data.
  *
- * @throws SluiceError where `id` or `event` has CR, LF or NUL, or `retry` is not a whole number from 0
+ * @throws SluiceError where `id` or `event` has CR, LF or NUL, or `retry` is not a whole number
+ * from 0
  */
 export function encodeSse(message: SseMessage): string {
   const { retry, id, comment, event, data } = message;
@@ -107,7 +109,8 @@ export class SseParser {
     if (text === "") return messages;
     let from = this.#afterCr && text.startsWith("\n") ? 1 : 0;
     this.#afterCr = false;
-    // The two searches are remembered, or a long text with only one kind of line end costs a square.
+    // The two searches are remembered, or a long text with only one kind of line end costs a
+    // square.
     let cr = text.indexOf("\r", from);
     let lf = text.indexOf("\n", from);
     while (cr >= 0 || lf >= 0) {

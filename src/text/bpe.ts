@@ -1,7 +1,9 @@
 /**
- * Byte-level BPE, as GPT-2 began it: text is cut into words, words into bytes, and bytes are merged by rank.
+ * Byte-level BPE, as GPT-2 began it: text is cut into words, words into bytes, and bytes are
+ * merged by rank.
  *
- * Token texts in the file spell each byte as a printable letter; nothing outside this module sees that spelling.
+ * Token texts in the file spell each byte as a printable letter; nothing outside this module
+ * sees that spelling.
  *
  * @module
  */
@@ -88,7 +90,8 @@ export class Bpe implements Scheme, Pairing {
         out.push(id);
         continue;
       }
-      // No token has this text: its bytes stand for it. Like the reference, leave out those that have none.
+      // No token has this text: its bytes stand for it. Like the reference, leave out those that
+      // have none.
       const next = this.#list.next(i);
       for (const byte of this.#word.subarray(i, next < 0 ? count : next)) {
         if (byteIds[byte]! >= 0) out.push(byteIds[byte]!);

@@ -1,7 +1,8 @@
 /**
  * ByteMap: finds strings of a file by their bytes, without a JavaScript string for each.
  *
- * A hash table with open addressing over the file's own bytes: 49,000 tokens take a few milliseconds and 1 MB.
+ * A hash table with open addressing over the file's own bytes: 49,000 tokens take a few
+ * milliseconds and 1 MB.
  *
  * @module
  */

@@ -1,8 +1,8 @@
 /**
  * Detokenizer: token ids -> text, token by token, in whole code points.
  *
- * Bytes that may still become a code point wait for the next token; bytes that cannot become U+FFFD, where and as
- * often as a TextDecoder over all of them would put it.
+ * Bytes that may still become a code point wait for the next token; bytes that cannot become
+ * U+FFFD, where and as often as a TextDecoder over all of them would put it.
  *
  * @module
  */
@@ -17,8 +17,8 @@ export class Detokenizer {
   #dropSpace: boolean;
 
   /**
-   * @param options `first`: the ids begin a text of their own rather than go on after a prompt, so that the space
-   *   which the vocabulary puts before a text is dropped; default false
+   * @param options `first`: the ids begin a text of their own rather than go on after a prompt,
+   *   so that the space which the vocabulary puts before a text is dropped; default false
    */
   constructor(
     tokenizer: Pick<Tokenizer, "bytes" | "spacePrefix">,
@@ -65,7 +65,10 @@ function unfinished(bytes: Uint8Array): number {
   return 0;
 }
 
-/** Whether a second byte keeps the code point from being too long, a surrogate or beyond U+10FFFF. */
+/**
+ * Whether a second byte keeps the code point from being too long, a surrogate or beyond
+ * U+10FFFF.
+ */
 function canFollow(lead: number, second: number): boolean {
   if (lead === 0xe0) return second >= 0xa0;
   if (lead === 0xed) return second < 0xa0;

@@ -1,5 +1,6 @@
 /**
- * Finds the tokens that end an answer: those that a file names, and those whose text gives them away.
+ * Finds the tokens that end an answer: those that a file names, and those whose text gives them
+ * away.
  *
  * Files name one end token, models use several; the texts are those that llama.cpp knows.
  *

@@ -1,8 +1,9 @@
 /**
- * MergeList: merges neighbouring symbols pair by pair, the best pair first, the leftmost among equals.
+ * MergeList: merges neighbouring symbols pair by pair, the best pair first, the leftmost among
+ * equals.
  *
- * The loop that byte-level BPE and SentencePiece share. A queue keeps it near linear: one word of a megabyte takes
- * about a second. Knows places only; what a symbol is belongs to the caller.
+ * The loop that byte-level BPE and SentencePiece share. A queue keeps it near linear: one word
+ * of a megabyte takes about a second. Knows places only; what a symbol is belongs to the caller.
  *
  * @module
  */

@@ -1,15 +1,21 @@
 /**
- * Pre-tokenizers: how byte-level BPE cuts text into words before it merges, by `tokenizer.ggml.pre`.
+ * Pre-tokenizers: how byte-level BPE cuts text into words before it merges, by
+ * `tokenizer.ggml.pre`.
  *
- * One row each. The patterns are facts of the models, told by their names; llama.cpp is the reference.
+ * One row each. The patterns are facts of the models, told by their names; llama.cpp is the
+ * reference.
  *
  * @module
  */
 import { ModelError } from "../errors.ts";
+import { asUnicode15 } from "./unicode.ts";
 
 /** How one kind of model cuts text. */
 export interface PreTokenizer {
-  /** Applied in turn: each cuts the pieces that the ones before have left into its matches and what is between. */
+  /**
+   * Applied in turn: each cuts the pieces that the ones before have left into its matches and
+   * what is between.
+   */
   readonly patterns: readonly RegExp[];
   /** A word that is a token as it stands is not merged from its bytes. */
   readonly wholeWords: boolean;
@@ -213,23 +219,32 @@ export function preTokenizer(name: string): PreTokenizer {
 
 /** Cuts text by one pattern after the other. */
 export function splitWords(text: string, patterns: readonly RegExp[]): string[] {
-  let pieces = [text];
+  const known = asUnicode15(text);
+  let ends = [text.length];
   for (const pattern of patterns) {
-    const cut: string[] = [];
-    for (const piece of pieces) splitPiece(piece, pattern, cut);
-    pieces = cut;
+    // Ranges of code points hold whatever lies in them, categories only what Unicode 15.1 knows.
+    const subject = pattern.source.includes("\\p") ? known : text;
+    const cut: number[] = [];
+    let start = 0;
+    for (const end of ends) {
+      splitPiece(subject.slice(start, end), start, pattern, cut);
+      start = end;
+    }
+    ends = cut;
   }
-  return pieces;
+  let start = 0;
+  return ends.map((end) => text.slice(start, start = end));
 }
 
-function splitPiece(piece: string, pattern: RegExp, out: string[]): void {
+/** Appends where the matches in a piece begin and end, and where it ends itself. */
+function splitPiece(piece: string, start: number, pattern: RegExp, ends: number[]): void {
   let done = 0;
-  for (const match of piece.matchAll(pattern)) {
-    if (match.index > done) out.push(piece.slice(done, match.index));
-    if (match[0] !== "") out.push(match[0]);
-    done = match.index + match[0].length;
+  for (const { 0: match, index } of piece.matchAll(pattern)) {
+    if (index > done) ends.push(start + index);
+    done = index + match.length;
+    if (match !== "") ends.push(start + done);
   }
-  if (done < piece.length) out.push(piece.slice(done));
+  if (done < piece.length) ends.push(start + piece.length);
 }
 
 function compile(pattern: string): RegExp {

@@ -1,5 +1,6 @@
 /**
- * SentencePiece BPE, as Llama 2 uses it: characters are merged by the score of the token that they give.
+ * SentencePiece BPE, as Llama 2 uses it: characters are merged by the score of the token that
+ * they give.
  *
  * Spaces are written as U+2581 in the file; what no token covers is spelled byte by byte.
  *

@@ -27,8 +27,8 @@ export class StopMatcher {
   /**
    * Takes a piece and gives the text that is certain to stand before any stop string.
    *
-   * Of several stop strings the one that ends first counts, so that nothing waits for a longer one; it does not
-   * matter how the text is cut into pieces. After a stop all text is dropped.
+   * Of several stop strings the one that ends first counts, so that nothing waits for a longer
+   * one; it does not matter how the text is cut into pieces. After a stop all text is dropped.
    */
   push(piece: string): { text: string; stopped: boolean } {
     if (this.#stopped) return { text: "", stopped: true };

@@ -1,7 +1,8 @@
 /**
  * Tokenizer: text to token ids and back, by what the model's file says of its vocabulary.
  *
- * Text of a user never becomes a control token: those come from segments that a template marked, or on request.
+ * Text of a user never becomes a control token: those come from segments that a template marked,
+ * or on request.
  *
  * @module
  */
@@ -48,9 +49,15 @@ export interface Tokenizer {
   readonly spacePrefix: boolean;
   /** The ids of a text. Halves of surrogate pairs count as U+FFFD. */
   encode(text: string, options?: EncodeOptions): number[];
-  /** The ids of a rendered chat; begins with BOS where the model wants it and the template did not write it. */
+  /**
+   * The ids of a rendered chat; begins with BOS where the model wants it and the template did
+   * not write it.
+   */
   encodeSegments(segments: readonly Segment[]): number[];
-  /** What a token adds to the text: maybe part of a code point, nothing for control tokens and unknown ids. */
+  /**
+   * What a token adds to the text: maybe part of a code point, nothing for control tokens and
+   * unknown ids.
+   */
   bytes(id: number): Uint8Array;
   /** Whether the token steers the model and has no text of its own. */
   isControl(id: number): boolean;

@@ -1,7 +1,9 @@
 /**
- * Vocab: the tokens of a model as its file lists them: texts, kinds, and the ids that have a meaning of their own.
+ * Vocab: the tokens of a model as its file lists them: texts, kinds, and the ids that have a
+ * meaning of their own.
  *
- * Token texts stay in the file's bytes. Knows no algorithm: `bpe.ts` and `spm.ts` cut text into these tokens.
+ * Token texts stay in the file's bytes. Knows no algorithm: `bpe.ts` and `spm.ts` cut text into
+ * these tokens.
  *
  * @module
  */
@@ -71,7 +73,10 @@ export class Vocab {
     this.addEos = wants("add_eos_token", false) && eos !== undefined;
   }
 
-  /** Whether the token steers the model: it has no text of its own, and a user's text never becomes it. */
+  /**
+   * Whether the token steers the model: it has no text of its own, and a user's text never
+   * becomes it.
+   */
   isControl(id: number): boolean {
     const kind = this.kinds[id];
     return kind === tokenKind.control || kind === tokenKind.unknown || this.endIds.has(id);

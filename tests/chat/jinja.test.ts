@@ -1,5 +1,10 @@
 import { describe, expect, it } from "bun:test";
-import { JinjaProgram, TemplateRefusal } from "../../src/chat/jinja.ts";
+import {
+  type JinjaLimits,
+  jinjaLimits,
+  JinjaProgram,
+  TemplateRefusal,
+} from "../../src/chat/jinja.ts";
 
 const run = (source: string, variables: Record<string, unknown> = {}): string =>
   new JinjaProgram(source, (text) => text).run(variables);
@@ -44,9 +49,14 @@ describe("JinjaProgram", () => {
 
   it.each([
     [
-      "runs long",
+      "takes many steps",
+      "{% for a in range(1000) %}{% for b in range(1000) %}{{ a }}{% endfor %}{% endfor %}",
+      "it takes more than",
+    ],
+    [
+      "takes long steps",
       "{% for a in range(5000) %}{% for b in range(5000) %}{% endfor %}{% endfor %}",
-      "more than 1000000 steps",
+      "it takes more than 2000 ms",
     ],
     ["counts far", "{{ range(1000000000) }}", "range() makes 1000000000 numbers"],
     ["counts without end", "{{ range(0, 1, 0) }}", "range() makes Infinity numbers"],
@@ -55,11 +65,28 @@ describe("JinjaProgram", () => {
       "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
       "a text of more than 16777216 characters",
     ],
-    ["calls itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""],
+    ["calls itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deeper than 500 levels"],
   ])("stops a template that %s", (_name, source, message) => {
     const start = performance.now();
     expect(() => run(source)).toThrow(message);
     expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  it("takes its limits from the caller", () => {
+    const program = new JinjaProgram("{{ 'ab' ~ 'cd' }}{{ [[[[1]]]] }}", (text) => text);
+    const limits = { ...jinjaLimits, timeMs: 60_000 };
+    const run = (changed: Partial<JinjaLimits>) => () =>
+      program.run({}, new Date(0), { ...limits, ...changed });
+    expect(run({})()).toMatch(/^abcd/);
+    expect(run({ steps: 3 })).toThrow("more than 3 steps");
+    expect(run({ depth: 2 })).toThrow("deeper than 2 levels");
+    expect(run({ textLength: 3 })).toThrow("more than 3 characters");
+  });
+
+  it("counts its depth right after a loop that was left early", () => {
+    const source =
+      "{% for i in range(2000) %}{% for j in [1] %}{% break %}{% endfor %}{% endfor %}end";
+    expect(run(source)).toBe("end");
   });
 
   it.each([

@@ -8,7 +8,8 @@ describe("type_id", () => {
   test("knows every type that a file may hold, with the number and the block that ggml has for it", () => {
     for (const [id, { name, block, bytes }] of tensorTypes) {
       expect([name, type_id(name)]).toEqual([name, id]);
-      const entry = Object.values(GGML_TYPES).find((t) => t.id === id);
+      const entry: { blockSize: number; typeSize: number } | undefined = Object.values(GGML_TYPES)
+        .find((t) => t.id === id);
       expect([name, entry?.blockSize, entry?.typeSize]).toEqual([name, block, bytes]);
     }
   });

@@ -29,7 +29,7 @@ describe("inProcessFetch()", () => {
     expect(mock.requests.length).toBe(0);
   });
 
-  it("rejects where the signal is aborted before the headers, and frees the generation", async () => {
+  it("rejects where the signal is aborted before the headers, and frees what ran", async () => {
     const gate = Promise.withResolvers<void>();
     const mock = new MockGenerator(() => [gate.promise, ...[...endlessStart()]]);
     const abort = new AbortController();
@@ -41,7 +41,7 @@ describe("inProcessFetch()", () => {
     await mock.until(() => mock.active === 0);
   });
 
-  it("rejects a read that waits where the signal is aborted, and frees the generation", async () => {
+  it("rejects a read that waits where the signal is aborted, and frees what ran", async () => {
     const mock = new MockGenerator(endless(() => new Promise(() => undefined)));
     const abort = new AbortController();
     const text = (await fetchOf(mock)(URL_, { ...INIT, signal: abort.signal })).text();

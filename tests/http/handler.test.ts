@@ -79,50 +79,19 @@ describe("createHandler() routes", () => {
 });
 
 describe("createHandler() checks the host first", () => {
-  const { handler } = quiet(new MockGenerator(), { hosts: ["Model.Example"] });
-  const hosts: [string, number][] = [
-    ["localhost", 200],
-    ["LOCALHOST:8080", 200],
-    ["127.0.0.1:1", 200],
-    ["[::1]", 200],
-    ["[::1]:8080", 200],
-    ["model.example", 200],
-    ["MODEL.example:443", 200],
-    ["evil.test", 403],
-    ["localhost.evil.test", 403],
-    ["evil.test:8080", 403],
-    ["localhost.", 403],
-    ["127.0.0.2", 403],
-    ["0.0.0.0:8080", 403],
-    ["[::]", 403],
-    ["model.example.evil.test", 403],
-    ["localhost, localhost", 400],
-    ["a b<>", 400],
-    ["localhost:port", 400],
-    ["localhost:", 400],
-    ["user@localhost", 400],
-    ["::1", 400],
-    ["", 400],
-  ];
-  it.each(hosts)("Host %j gets %d", async (host, status) => {
-    const request = get("/health", { host });
-    expect((await handler(request)).status).toBe(status);
-  });
-
-  it('lets every well-formed host pass where hosts is "*"', async () => {
-    const open = quiet(new MockGenerator(), { hosts: "*" }).handler;
-    expect((await open(get("/health", { host: "evil.test:1" }))).status).toBe(200);
-    expect((await open(get("/health", { host: "a, b" }))).status).toBe(400);
-  });
-
-  it("takes the host of the URL where a request in process has no header", async () => {
-    expect((await handler(new Request("http://model.example/health"))).status).toBe(200);
-    expect((await handler(new Request("http://evil.test/health"))).status).toBe(403);
-  });
-
-  it("does not look at the route of a refused host", async () => {
-    const { body } = await jsonOf(handler, get("/nothing", { host: "evil.test" }));
+  it("and does not look at the route of a refused one", async () => {
+    const { handler } = quiet(new MockGenerator());
+    const { status, body } = await jsonOf(handler, get("/nothing", { host: "evil.test" }));
+    expect(status).toBe(403);
     expect(body["error"]).toMatchObject({ type: "permission_error", code: "host_not_allowed" });
+  });
+
+  it("by its hosts option", async () => {
+    const named = quiet(new MockGenerator(), { hosts: ["evil.test"] }).handler;
+    const open = quiet(new MockGenerator(), { hosts: "*" }).handler;
+    for (const handler of [named, open]) {
+      expect((await handler(get("/health", { host: "evil.test:1" }))).status).toBe(200);
+    }
   });
 });
 
@@ -414,7 +383,7 @@ describe("Handler.drain()", () => {
     expect(mock).toMatchObject({ active: 0, aborted: 2 });
   });
 
-  it("does not wait for ever for a reader that does not read, and tells it when it does", async () => {
+  it("waits a second for a reader that does not read, and tells it when it does", async () => {
     const mock = new MockGenerator(endless());
     const { handler } = quiet(mock);
     const response = await handler(post("/v1/stream", PROMPT, { host: "localhost" }));

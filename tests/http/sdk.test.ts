@@ -47,7 +47,7 @@ sdkSuite("SDKs over a port", async () => {
   const { handler, target } = fake();
   const server = await serveHere(handler);
   return { ...target, baseURL: `${server.url}/v1`, close: () => server.stop() };
-});
+}, true);
 
 sdkSuite("SDKs in process", () => {
   const { handler, target } = fake();
@@ -56,4 +56,4 @@ sdkSuite("SDKs in process", () => {
     baseURL: "http://localhost/v1",
     fetch: (url, init) => handler(new Request(url, init)),
   });
-});
+}, true);

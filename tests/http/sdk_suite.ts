@@ -1,7 +1,9 @@
 /**
- * sdkSuite(): the official OpenAI client and the Vercel AI SDK, unchanged, against anything that speaks the dialect.
+ * sdkSuite(): the official OpenAI client and the Vercel AI SDK, unchanged, against anything that
+ * speaks the dialect.
  *
- * Asserts nothing about which words come, so that it runs against a fake and against a real model alike.
+ * Asserts nothing about which words come, so that it runs against a fake and against a real model
+ * alike.
  *
  * @module
  */
@@ -19,6 +21,14 @@ import OpenAI, {
 /** The signature of `fetch` that the client libraries take. */
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
+/** Ways to make the next request fail. */
+export interface Faults {
+  /** No room: 429 before the stream. */
+  overload(): void;
+  /** An error event after the first token. */
+  breakOff(): void;
+}
+
 /** What the suite talks to. */
 export interface Target {
   /** With `/v1` at its end. */
@@ -31,8 +41,8 @@ export interface Target {
   busy(): Promise<void>;
   /** Resolves once none runs. */
   idle(): Promise<void>;
-  /** The next request fails so; only a fake can do that. */
-  readonly faults?: { overload(): void; breakOff(): void };
+  /** What makes the next request fail; only a fake can do that. */
+  readonly faults?: Faults;
   close(): Promise<void>;
 }
 
@@ -52,8 +62,25 @@ async function rejection<E>(
   return error as E;
 }
 
-/** Declares the suite for one kind of target. */
-export function sdkSuite(name: string, makeTarget: () => Promise<Target>): void {
+function faultsOf({ faults }: Target): Faults {
+  if (faults === undefined) throw new TypeError("The target cannot fail on demand");
+  return faults;
+}
+
+/** How a test gets at what is made before all of them. */
+type OpenAiContext = () => { target: Target; client: OpenAI };
+type AiContext = () => { target: Target; model: LanguageModel };
+
+/**
+ * Declares the suite for one kind of target.
+ *
+ * @param hasFaults whether the target can be made to fail
+ */
+export function sdkSuite(
+  name: string,
+  makeTarget: () => Promise<Target>,
+  hasFaults = false,
+): void {
   describe(name, () => {
     let target: Target;
     let client: OpenAI;
@@ -76,12 +103,23 @@ export function sdkSuite(name: string, makeTarget: () => Promise<Target>): void 
     });
     afterAll(() => target.close());
 
-    describe("openai", () => declareOpenAi(() => ({ target, client })));
-    describe("ai", () => declareAi(() => ({ target, model })));
+    describe("openai", () => {
+      const context: OpenAiContext = () => ({ target, client });
+      openAiChats(context);
+      openAiOthers(context);
+      if (hasFaults) openAiFaults(context);
+      openAiAborts(context);
+    });
+    describe("ai", () => {
+      const context: AiContext = () => ({ target, model });
+      aiAnswers(context);
+      if (hasFaults) aiFaults(context);
+      aiAborts(context);
+    });
   });
 }
 
-function declareOpenAi(context: () => { target: Target; client: OpenAI }): void {
+function openAiChats(context: OpenAiContext): void {
   it("gets a chat completion in one piece", async () => {
     const { client, target } = context();
     const completion = await client.chat.completions.create({ model: target.model, ...short });
@@ -126,7 +164,9 @@ function declareOpenAi(context: () => { target: Target; client: OpenAI }): void 
     const completion = await runner.finalChatCompletion();
     expect(completion.choices[0]?.message.content).not.toBe("");
   });
+}
 
+function openAiOthers(context: OpenAiContext): void {
   it("gets a completion, stream and not", async () => {
     const { client, target } = context();
     const { messages: _, ...options } = short;
@@ -167,11 +207,12 @@ function declareOpenAi(context: () => { target: Target; client: OpenAI }): void 
       expect(error.message).toContain("top_p: expected a number from 0 to 1, got -1");
     }
   });
+}
 
+function openAiFaults(context: OpenAiContext): void {
   it("throws RateLimitError with a time to wait where there is no room", async () => {
     const { client, target } = context();
-    if (target.faults === undefined) return;
-    target.faults.overload();
+    faultsOf(target).overload();
     const answer = client.chat.completions.create({ model: target.model, ...short, stream: true });
     const error = await rejection(answer, RateLimitError);
     expect(error.code).toBe("overloaded");
@@ -180,14 +221,15 @@ function declareOpenAi(context: () => { target: Target; client: OpenAI }): void 
 
   it("throws APIError where a stream breaks off", async () => {
     const { client, target } = context();
-    if (target.faults === undefined) return;
-    target.faults.breakOff();
+    faultsOf(target).breakOff();
     const request = { model: target.model, ...short, stream: true } as const;
     const stream = await client.chat.completions.create(request);
     const error = await rejection(Array.fromAsync(stream), APIError);
     expect(error).toMatchObject({ type: "server_error", code: "engine_error" });
   });
+}
 
+function openAiAborts(context: OpenAiContext): void {
   it("frees the generation where the loop is left", async () => {
     const { client, target } = context();
     const request = { model: target.model, ...long, stream: true } as const;
@@ -224,19 +266,19 @@ function declareOpenAi(context: () => { target: Target; client: OpenAI }): void 
   });
 }
 
-function declareAi(context: () => { target: Target; model: LanguageModel }): void {
-  const options = { messages, maxOutputTokens: 8, temperature: 0, seed: 1, maxRetries: 0 };
-  const runsOn = {
-    messages,
-    maxOutputTokens: 1000,
-    temperature: 0,
-    maxRetries: 0,
-    providerOptions: { sluice: { ignore_eos: true } },
-  };
+const aiShort = { messages, maxOutputTokens: 8, temperature: 0, seed: 1, maxRetries: 0 };
+const aiLong = {
+  messages,
+  maxOutputTokens: 1000,
+  temperature: 0,
+  maxRetries: 0,
+  providerOptions: { sluice: { ignore_eos: true } },
+};
 
+function aiAnswers(context: AiContext): void {
   it("generateText() gets the text and the usage", async () => {
     const { model } = context();
-    const { text, finishReason, usage } = await generateText({ model, ...options });
+    const { text, finishReason, usage } = await generateText({ model, ...aiShort });
     expect(text).not.toBe("");
     expect(FINISHES).toContain(finishReason);
     expect(usage.totalTokens).toBe(Number(usage.inputTokens) + Number(usage.outputTokens));
@@ -244,8 +286,8 @@ function declareAi(context: () => { target: Target; model: LanguageModel }): voi
 
   it("streamText() streams the same text", async () => {
     const { model } = context();
-    const whole = await generateText({ model, ...options });
-    const stream = streamText({ model, ...options });
+    const whole = await generateText({ model, ...aiShort });
+    const stream = streamText({ model, ...aiShort });
     expect((await Array.fromAsync(stream.textStream)).join("")).toBe(whole.text);
     expect(await stream.finishReason).toBe(whole.finishReason);
     expect((await stream.usage).totalTokens).toBe(whole.usage.totalTokens as number);
@@ -253,35 +295,37 @@ function declareAi(context: () => { target: Target; model: LanguageModel }): voi
 
   it("throws APICallError for a bad field", async () => {
     const { model } = context();
-    const answer = generateText({ model, ...options, temperature: 9 });
+    const answer = generateText({ model, ...aiShort, temperature: 9 });
     const error = await rejection(answer, APICallError);
     expect(error.statusCode).toBe(400);
     expect(error.message).toContain("temperature: expected a number from 0 to 2, got 9");
   });
+}
 
+function aiFaults(context: AiContext): void {
   it("throws a retryable APICallError where there is no room", async () => {
     const { model, target } = context();
-    if (target.faults === undefined) return;
-    target.faults.overload();
-    const error = await rejection(generateText({ model, ...options }), APICallError);
+    faultsOf(target).overload();
+    const error = await rejection(generateText({ model, ...aiShort }), APICallError);
     expect(error).toMatchObject({ statusCode: 429, isRetryable: true });
   });
 
   it("gives an error part where a stream breaks off", async () => {
     const { model, target } = context();
-    if (target.faults === undefined) return;
-    target.faults.breakOff();
-    const stream = streamText({ model, ...options, onError: () => undefined });
+    faultsOf(target).breakOff();
+    const stream = streamText({ model, ...aiShort, onError: () => undefined });
     const parts = await Array.fromAsync(stream.fullStream);
     const errors = parts.filter((part) => part.type === "error");
     expect(errors.length).toBe(1);
     expect(JSON.stringify(errors[0])).toContain("the engine failed");
   });
+}
 
+function aiAborts(context: AiContext): void {
   it("frees the generation where the signal is aborted in a stream", async () => {
     const { model, target } = context();
     const abort = new AbortController();
-    const stream = streamText({ model, ...runsOn, abortSignal: abort.signal });
+    const stream = streamText({ model, ...aiLong, abortSignal: abort.signal });
     let isAborted = false;
     for await (const part of stream.fullStream) {
       if (part.type === "text-delta") abort.abort();
@@ -294,7 +338,7 @@ function declareAi(context: () => { target: Target; model: LanguageModel }): voi
   it("frees the generation where the signal is aborted before the answer", async () => {
     const { model, target } = context();
     const abort = new AbortController();
-    const answer = generateText({ model, ...runsOn, abortSignal: abort.signal });
+    const answer = generateText({ model, ...aiLong, abortSignal: abort.signal });
     const rejected = rejection(answer, Error);
     await target.busy();
     abort.abort();

@@ -1,8 +1,11 @@
-/** The adapter of the runtime that runs, over real sockets: disconnects, slow readers, limits, the end. */
+/**
+ * The adapter of the runtime that runs, over real sockets: disconnects, slow readers, limits, the
+ * end.
+ */
 import { afterAll, beforeAll, describe, expect, it } from "bun:test";
 import { type AddressInfo, createServer } from "node:net";
-import type { RunningServer } from "../../src/server/adapters/server.ts";
-import { createHandler, type Handler } from "../../src/server/handler.ts";
+import { type RunningServer, urlOf } from "../../src/server/adapters/server.ts";
+import { createHandler, type Handler } from "../../src/server/mod.ts";
 import {
   complete,
   endless,
@@ -266,7 +269,7 @@ describe("RunningServer.stop()", () => {
     expect(mock.aborted).toBe(0);
   });
 
-  it("cancels what runs after the grace, with its terminal event, and closes the connections", async () => {
+  it("cancels what runs after the grace, with its terminal event, and closes it", async () => {
     const mock = new MockGenerator(endless(never));
     const server = await serveHere(createHandler(mock));
     const stream = await RawClient.open(server.port);
@@ -300,6 +303,39 @@ describe("RunningServer.stop()", () => {
     await mock.until(() => mock.active === 0);
     client.leave("rst");
   });
+});
+
+describe("serve() with rows of the program's own", () => {
+  it("asks them before the handler on Deno, where @std/http is; Bun's server has its own", async () => {
+    const rows = [{
+      pattern: new URLPattern({ pathname: "/mine" }),
+      handler: () => new Response("mine"),
+    }];
+    const handler = createHandler(new MockGenerator());
+    const isDeno = "Deno" in globalThis;
+    const server = isDeno
+      ? (await import("../../src/server/adapters/deno.ts")).serve({
+        handler,
+        port: 0,
+        routes: rows,
+      })
+      : (await import("../../src/server/adapters/bun.ts")).serve({ handler, port: 0 });
+    expect((await fetch(`${server.url}/mine`)).status).toBe(isDeno ? 200 : 404);
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    await server.stop();
+  });
+});
+
+describe("urlOf()", () => {
+  it.each(
+    [
+      ["127.0.0.1", "http://127.0.0.1:80"],
+      ["localhost", "http://localhost:80"],
+      ["0.0.0.0", "http://127.0.0.1:80"],
+      ["::", "http://[::1]:80"],
+      ["::1", "http://[::1]:80"],
+    ] as const,
+  )("of %s is %s", (hostname, url) => expect(urlOf(hostname, 80)).toBe(url));
 });
 
 describe("serve() of a handler that throws", () => {

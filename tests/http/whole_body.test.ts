@@ -1,4 +1,7 @@
-/** wholeBody(): one JSON body, pinged, cut where it cannot be finished, and gone when its reader goes. */
+/**
+ * wholeBody(): one JSON body, pinged, cut where it cannot be finished, and gone when its reader
+ * goes.
+ */
 import { describe, expect, it } from "bun:test";
 import { Run } from "../../src/server/run.ts";
 import { wholeBody } from "../../src/server/whole_body.ts";

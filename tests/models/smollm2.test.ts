@@ -9,7 +9,8 @@ import { argmax, DEFAULT, LogitsProbe, logSumExp, REFERENCE } from "../support/l
 import f32Golden from "./golden/smollm2-f32.json" with { type: "json" };
 import q4Golden from "./golden/smollm2-q4_1.json" with { type: "json" };
 
-// Figures of llama.cpp v0.5.0 (ggml 0.25.1); `reference` is one thread, no flash attention, f32 cache, no repacking.
+// Figures of llama.cpp v0.5.0 (ggml 0.25.1); `reference` is one thread, no flash attention, f32
+// cache, no repacking.
 
 interface GoldenRow {
   pos: number;

@@ -1,5 +1,6 @@
 /** SseMessage <-> bytes: the writer's and the reader's rules, and that they are inverse. */
 import { describe, expect, it } from "bun:test";
+import { createParser, type EventSourceMessage } from "eventsource-parser";
 import fc from "fast-check";
 import {
   encodeSse,
@@ -227,5 +228,53 @@ describe("SseParser after encodeSse()", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe("Others and encodeSse()", () => {
+  const messages: SseMessage[] = [
+    { retry: 3000, comment: "ok" },
+    { event: "token", data: '{"token":"é","position":1}', id: "s:1" },
+    { comment: "ping" },
+    { data: " two\nlines\n" },
+    { data: "" },
+    { data: "[DONE]" },
+  ];
+
+  it("agree: eventsource-parser reads what was written", () => {
+    const events: EventSourceMessage[] = [];
+    let retry: number | undefined;
+    const parser = createParser({
+      onEvent: (event) => events.push(event),
+      onRetry: (ms) => retry = ms,
+    });
+    for (const message of messages) parser.feed(encodeSse(message));
+    expect(events.map(({ id, event, data }) => ({ id, event, data }))).toEqual(
+      messages.filter(({ data }) => data !== undefined).map(({ id, event, data = "" }) => ({
+        id,
+        event,
+        data,
+      })),
+    );
+    expect(retry).toBe(3000);
+  });
+
+  it("agree: messages pass through the ServerSentEventStream of @std/http", async () => {
+    // Bun cannot resolve a package of JSR, so that it gets the stand-in by its path.
+    const { ServerSentEventStream } = "Deno" in globalThis
+      ? await import("@std/http/server-sent-event-stream")
+      : await import("../../tools/std_http/server_sent_event_stream.ts");
+    const source = new ReadableStream<SseMessage>({
+      start(controller) {
+        for (const message of messages) controller.enqueue(message);
+        controller.close();
+      },
+    });
+    const read = await Array.fromAsync(parseSse(source.pipeThrough(new ServerSentEventStream())));
+    // It writes no space after the colon, so that a leading space of the data is lost on the way.
+    expect(read).toEqual(messages.map((message) => ({
+      ...message,
+      ...(message.data === undefined ? {} : { data: message.data.replaceAll(/^ /gm, "") }),
+    })));
   });
 });

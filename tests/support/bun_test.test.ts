@@ -9,7 +9,7 @@ describe("hooks", () => {
   beforeAll(async () => {
     await Promise.resolve();
     calls.push("beforeAll");
-  });
+  }, 5_000);
   beforeEach(() => void calls.push("beforeEach"));
   afterEach(async () => {
     await Promise.resolve();

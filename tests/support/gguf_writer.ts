@@ -1,5 +1,6 @@
 /**
- * Writes small GGUF files for tests, and says where each number of a header lies, so that a test can damage it.
+ * Writes small GGUF files for tests, and says where each number of a header lies, so that a test
+ * can damage it.
  *
  * It writes what it is told: sizes and offsets may be wrong on purpose.
  *

@@ -1,5 +1,6 @@
 /**
- * LogitsProbe: a model's logits at every position, through the same weights, plans and cache that the core uses.
+ * LogitsProbe: a model's logits at every position, through the same weights, plans and cache that
+ * the core uses.
  *
  * @module
  */

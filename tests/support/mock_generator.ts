@@ -1,5 +1,6 @@
 /**
- * A Generator without a model: it plays a script, keeps the contract, and counts what happens to it.
+ * A Generator without a model: it plays a script, keeps the contract, and counts what happens to
+ * it.
  *
  * @module
  */
@@ -130,7 +131,10 @@ export class MockGenerator implements Generator {
     }
   }
 
-  /** Resolves when the condition holds; looked at whenever a generation begins, gives out an event or ends. */
+  /**
+   * Resolves when the condition holds; looked at whenever a generation begins, gives out an event
+   * or ends.
+   */
   until(condition: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.push({ condition, resolve });

@@ -1,5 +1,6 @@
 /**
- * Vocabularies for the tests of text: small ones made here, two of 512 tokens, and that of the default model.
+ * Vocabularies for the tests of text: small ones made here, two of 512 tokens, and that of the
+ * default model.
  *
  * @module
  */

@@ -49,7 +49,9 @@ describe("setUp()", () => {
     const { text, did } = await setUpIn(place, [step("one", []), step("two", [])]);
     expect(did).toBe(true);
     const [first, last] = text.trim().split("\n");
-    expect(first).toBe(`Setting up sluice in ${place.cache}: fetching the one, the two (2.0 MB)`);
+    expect(first).toBe(
+      `Setting up sluice in ${place.cache}: fetching the one, the two (2.0 MB), about 1 min`,
+    );
     expect(last).toMatch(/^Set up in \d+ s$/);
   });
 

@@ -196,9 +196,15 @@ async function git(site: Site, args: readonly string[]): Promise<void> {
 export function layTree(site: Pick<Site, "root">, kept: string): void {
   // zig-out is ignored by git and on the file system of the checkout.
   const passage = join(site.root, "zig-out", `ggml.${process.pid}`);
-  cpSync(kept, join(passage, "new"), { recursive: true });
   const laid = laidFolder(site);
-  if (existsSync(laid)) renameSync(laid, join(passage, "old"));
-  renameSync(join(passage, "new"), laid);
-  rmSync(passage, { recursive: true });
+  cpSync(kept, join(passage, "new"), { recursive: true });
+  try {
+    if (existsSync(laid)) renameSync(laid, join(passage, "old"));
+    renameSync(join(passage, "new"), laid);
+  } catch (error) {
+    // Another set-up may lay the same tree in the same moment.
+    if (!existsSync(laid)) throw error;
+  } finally {
+    rmSync(passage, { recursive: true });
+  }
 }

@@ -129,7 +129,7 @@ export class Progress implements Disposable {
       }
       return;
     }
-    const width = this.#output.columns ?? 80;
+    const width = this.#output.columns || 80;
     const lines = this.#bars.map((bar) =>
       `\x1b[2K${bar.line(this.#nameWidth).slice(0, width - 1)}\n`
     );

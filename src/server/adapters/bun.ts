@@ -19,7 +19,7 @@ const REQUEST_BYTES_MAX = 64 << 20;
 /** Starts to listen. Throws where the address is taken. */
 export function serve(options: ServeOptions): RunningServer {
   const { handler } = options;
-  // @ts-ignore -- deno check knows no Bun; tsc checks this call with Bun's own types
+  // @ts-ignore -- deno check has no types of Bun; tsc has them
   const server = Bun.serve({
     hostname: options.hostname ?? DEFAULT_ADDRESS.hostname,
     port: options.port ?? DEFAULT_ADDRESS.port,

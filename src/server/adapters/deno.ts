@@ -72,7 +72,8 @@ export function serve(options: DenoServeOptions): RunningServer {
     async stop(graceMs = 0) {
       isStopping = true;
       clearTimeout(timer);
-      // It waits for open streams without end; the abort closes them, and throws where nothing is open.
+      // It waits for open streams without end; the abort closes them, and throws where nothing is
+      // open.
       let isClosed = false;
       const closed = server.shutdown().then(() => isClosed = true);
       await handler.drain(graceMs);

@@ -23,8 +23,8 @@ export interface RunningServer {
   /** Where a client on this machine reaches it, such as `http://127.0.0.1:8080`. */
   readonly url: string;
   /**
-   * Ends it: no new connections, no new generations, the running ones may end for `graceMs` (default 0),
-   * then every connection is closed.
+   * Ends it: no new connections, no new generations, the running ones may end for `graceMs`
+   * (default 0), then every connection is closed.
    */
   stop(graceMs?: number): Promise<void>;
 }

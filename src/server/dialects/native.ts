@@ -1,5 +1,6 @@
 /**
- * The native dialect: `POST /v1/stream`, one named event for each token with its id, its time and its place.
+ * The native dialect: `POST /v1/stream`, one named event for each token with its id, its time and
+ * its place.
  *
  * Always a stream. Events are `token`, then `complete` or `error`; there is no `[DONE]`.
  *

@@ -1,8 +1,9 @@
 /**
  * The OpenAI dialect: chat completions, completions and the list of models, stream and not.
  *
- * Official clients work unchanged. Extra fields of llama-server are understood, unknown fields are ignored, and
- * known fields that would change the answer and are not supported are refused rather than passed over.
+ * Official clients work unchanged. Extra fields of llama-server are understood, unknown fields are
+ * ignored, and known fields that would change the answer and are not supported are refused rather
+ * than passed over.
  *
  * @module
  */

@@ -1,7 +1,9 @@
 /**
- * What the OpenAI dialect sends back: chunks, whole answers and usage, for chat and for completions.
+ * What the OpenAI dialect sends back: chunks, whole answers and usage, for chat and for
+ * completions.
  *
- * Chunks are written around a head that is the same for a whole stream, because this is the hot path.
+ * Chunks are written around a head that is the same for a whole stream, because this is the hot
+ * path.
  *
  * @module
  */
@@ -23,7 +25,9 @@ export interface Shape {
   readonly wholeObject: string;
   /** Whether a stream opens with a chunk that names the assistant. */
   readonly opensWithRole: boolean;
-  /** JSON members of a chunk's choice that carry a piece of text; without a text, of the last one. */
+  /**
+   * JSON members of a chunk's choice that carry a piece of text; without a text, of the last one.
+   */
   readonly piece: (text: string | undefined, channel: Channel) => string;
   /** Members of a whole answer's choice that carry its text. */
   readonly whole: (completion: Completion) => Record<string, unknown>;

@@ -195,7 +195,7 @@ const FOREIGN = /^src\/(cache|chat|core|ggml|gguf|graph|models|runtime|server)\/
 /** Names with underscores are foreign; what we name is camelCase. Counts, as `n_ctx`, are free. */
 export function snakeCaseNames(files: readonly SourceFile[]): string[] {
   const ours = files.filter(isOurs).filter(isTypeScript).filter(({ path }) =>
-    /^(src|tools|mod\.ts)/.test(path) && !FOREIGN.test(path)
+    /^(src\/|mod\.ts)/.test(path) && !FOREIGN.test(path)
   );
   return ours.flatMap((file) =>
     places(file, file.code, /(?<![\w$])(?!n_)[a-z][a-z0-9]*_[a-z0-9_]+\b/g).map(([at, [name]]) =>
