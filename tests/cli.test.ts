@@ -26,7 +26,8 @@ class Cli {
     });
     this.child.stderr!.on("data", (piece) => this.err += piece);
     this.code = new Promise((resolve) => {
-      this.child.once("close", (code) => {
+      this.child.once("close", (code, signal) => {
+        if (signal) this.err += `[${signal}]`;
         resolve(code);
         this.#wake?.();
       });
@@ -67,9 +68,9 @@ describe("serve", () => {
       const text = await response.text();
       expect(text.match(/^event: token$/gm)?.length).toBe(4);
       expect(text.match(/^event: complete$/gm)?.length).toBe(1);
-      cli.child.kill(signal);
-      expect(await cli.code).toBe(0);
-      expect(cli.err).toBe("");
+      // child.kill() of Deno 2.9 reports the signal that it sent as the end of the child.
+      process.kill(cli.child.pid!, signal);
+      expect([await cli.code, cli.err]).toEqual([0, ""]);
     },
     60_000,
   );

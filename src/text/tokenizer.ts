@@ -13,7 +13,7 @@ import { preTokenizer } from "./pretokenizers.ts";
 import type { Scheme } from "./scheme.ts";
 import { Specials, type SpecialToken } from "./specials.ts";
 import { Spm } from "./spm.ts";
-import { tokenKind, Vocab } from "./vocab.ts";
+import { hasText, Vocab } from "./vocab.ts";
 
 /** A part of a prompt. */
 export interface Segment {
@@ -59,7 +59,7 @@ export interface Tokenizer {
    * unknown ids.
    */
   bytes(id: number): Uint8Array;
-  /** Whether the token steers the model and has no text of its own. */
+  /** Whether the token steers the model rather than stands for text. */
   isControl(id: number): boolean;
 }
 
@@ -143,9 +143,8 @@ class VocabTokenizer implements Tokenizer {
   }
 
   bytes(id: number): Uint8Array {
-    const kind = this.#vocab.kinds[id];
-    const hasText = kind !== undefined && kind !== tokenKind.unused && !this.isControl(id);
-    return hasText ? this.#scheme.bytes(id) : new Uint8Array();
+    const isText = hasText(this.#vocab.kinds[id]) && !this.isControl(id);
+    return isText ? this.#scheme.bytes(id) : new Uint8Array();
   }
 
   isControl(id: number): boolean {

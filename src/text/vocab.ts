@@ -21,6 +21,11 @@ export const tokenKind = {
   byte: 6,
 } as const;
 
+/** Whether tokens of the kind stand for text. */
+export function hasText(kind: number | undefined): boolean {
+  return kind === tokenKind.normal || kind === tokenKind.userDefined || kind === tokenKind.byte;
+}
+
 /** Whether plain text can become tokens of the kind: never control tokens, whatever it spells. */
 export function isWord(kind: number): boolean {
   return kind !== tokenKind.control && kind !== tokenKind.unknown;
@@ -38,7 +43,7 @@ export interface VocabDefaults {
 export class Vocab {
   readonly n_vocab: number;
   readonly texts: StringArray;
-  /** Values of `tokenKind`, by id. */
+  /** Values of `tokenKind`, by id; 0 where the file has another number. */
   readonly kinds: Uint8Array;
   readonly bos: number | undefined;
   readonly eos: number | undefined;
@@ -73,10 +78,7 @@ export class Vocab {
     this.addEos = wants("add_eos_token", false) && eos !== undefined;
   }
 
-  /**
-   * Whether the token steers the model: it has no text of its own, and a user's text never
-   * becomes it.
-   */
+  /** Whether the token steers the model rather than stands for text. */
   isControl(id: number): boolean {
     const kind = this.kinds[id];
     return kind === tokenKind.control || kind === tokenKind.unknown || this.endIds.has(id);
@@ -87,7 +89,9 @@ function readKinds(metadata: Metadata, n_vocab: number): Uint8Array {
   const key = "tokenizer.ggml.token_type";
   if (!metadata.has(key)) return new Uint8Array(n_vocab).fill(tokenKind.normal);
   const kinds = metadata.i32s(key);
-  if (kinds.length >= n_vocab) return Uint8Array.from(kinds.subarray(0, n_vocab));
+  if (kinds.length >= n_vocab) {
+    return Uint8Array.from(kinds.subarray(0, n_vocab), (kind) => kind > 0 && kind < 7 ? kind : 0);
+  }
   throw new ModelError(
     `Cannot load the tokenizer: key "${key}" has ${kinds.length} elements, expected ${n_vocab}, one for each token`,
   );

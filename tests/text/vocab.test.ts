@@ -49,6 +49,10 @@ describe("Vocab", () => {
     expect([...vocab({}).kinds]).toEqual([1, 1, 1, 1]);
   });
 
+  it("takes kinds that it does not know for none", () => {
+    expect([...vocab({ types: [0, 7, -1, 259] }).kinds]).toEqual([0, 0, 0, 0]);
+  });
+
   it("refuses kinds for a part of the tokens", () => {
     expect(() => vocab({ types: [1, 1] })).toThrow(ModelError);
     expect(() => vocab({ types: [1, 1] })).toThrow("has 2 elements, expected 4");
