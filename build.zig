@@ -75,7 +75,7 @@ fn addLibrary(b: *Build, options: Options) *Build.Step.Compile {
         .link_libcpp = true,
         .pic = true,
         .sanitize_c = .off,
-        .omit_frame_pointer = options.strip,
+        .omit_frame_pointer = options.optimize == .fast,
     });
     ggml.add(b, module, options.ggml);
     variants.add(b, module);

@@ -45,6 +45,7 @@ const layers = (runtime: RuntimeName) => {
 async function measure(
   runtime: RuntimeName,
   { model, threads, rounds }: { model: string; threads: number; rounds: number },
+  signal: AbortSignal,
 ): Promise<Sample[]> {
   const root = checkoutRoot();
   const words = await runtimeWords(runtime, root);
@@ -61,7 +62,7 @@ async function measure(
   const samples: Sample[] = [];
   let serial = 0;
   // The first round warms everything up and does not count.
-  for (let round = -1; round < rounds; round++) {
+  for (let round = -1; round < rounds && !signal.aborted; round++) {
     showProgress(round < 0 ? `warming up ${runtime}` : `${runtime}: round ${round + 1}`);
     for (const [layer, { name }] of Object.entries(layers(runtime))) {
       const ask = { prompts: [prompt(PROMPT_TOKENS, serial++)], maxTokens: DECODE_TOKENS };
@@ -73,7 +74,7 @@ async function measure(
   return samples;
 }
 
-async function bench(args: string[]): Promise<number> {
+async function bench(args: string[], signal: AbortSignal): Promise<number> {
   const { values } = parseArgs({
     args,
     options: {
@@ -94,7 +95,8 @@ async function bench(args: string[]): Promise<number> {
     rounds: positive("rounds", values.rounds),
   };
   for (const runtime of choose("runtime", values.runtime, RUNTIMES, (name) => name)) {
-    const samples = await measure(runtime, setting);
+    if (signal.aborted) break;
+    const samples = await measure(runtime, setting, signal);
     process.stdout.write(`${table(summarize(samples, Object.values(layers(runtime))))}\n\n`);
   }
   return 0;

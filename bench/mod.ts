@@ -79,40 +79,28 @@ function readOptions(args: string[]): Options | undefined {
   };
 }
 
-/** Who takes part, once the peers are there. */
-async function gather(
-  { model, threads, runtimes, peers, scenarios }: Options,
-  leaveOut: (name: string, why: string) => void,
-): Promise<Entrant[]> {
-  const oneThread = scenarios.some((scenario) => scenario.oneThread);
-  const stopper = new AbortController();
-  const interrupt = (): void => stopper.abort(new UsageError("The bench was interrupted"));
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  for (const signal of signals) process.once(signal, interrupt);
-  const workshop = { root: checkoutRoot(), output: process.stderr, signal: stopper.signal };
-  const entrants = await listEntrants(
-    { model, threads, runtimes, peers, oneThread },
-    workshop,
-    leaveOut,
-  );
-  for (const signal of signals) process.off(signal, interrupt);
-  return entrants;
-}
-
-async function bench(args: string[]): Promise<number> {
+/** Measures and prints; returns the exit code. */
+async function bench(args: string[], signal: AbortSignal): Promise<number> {
   const options = readOptions(args);
   if (options === undefined) {
     process.stdout.write(HELP);
     return 0;
   }
-  const { model, threads, rounds, scenarios, json } = options;
+  const { model, threads, rounds, runtimes, scenarios, json } = options;
   const left: { name: string; why: string }[] = [];
   const leaveOut = (name: string, why: string): void => {
     left.push({ name, why });
     showProgress("");
     process.stderr.write(`Left out ${name}: ${why}\n`);
   };
-  const entrants = await gather(options, leaveOut);
+  const entrants = await listEntrants(
+    {
+      ...{ model, threads, runtimes, peers: options.peers },
+      oneThread: scenarios.some((scenario) => scenario.oneThread),
+    },
+    { root: checkoutRoot(), output: process.stderr, signal },
+    leaveOut,
+  );
   if (entrants.length === 0) throw new UsageError("Cannot measure: nobody takes part");
   const facts = {
     cpu: cpus()[0]?.model ?? "unknown",
@@ -122,7 +110,8 @@ async function bench(args: string[]): Promise<number> {
     ...{ sequences: SEQUENCES, contextTokens: CONTEXT_TOKENS },
   };
   const progress = showProgress;
-  const samples = await playRounds({ entrants, scenarios, rounds, threads, progress, leaveOut });
+  const plan = { entrants, scenarios, rounds, threads, signal, progress, leaveOut };
+  const samples = await playRounds(plan);
   progress("");
   const rows = summarize(samples, entrants);
   process.stdout.write(`${heading(facts, entrants)}\n\n${table(rows)}\n`);

@@ -51,10 +51,23 @@ export function showProgress(text: string): void {
   else if (text !== "") process.stderr.write(`${text}\n`);
 }
 
-/** Runs a bench; what is expected to go wrong becomes one sentence and exit code 1. */
-export async function runBench(bench: (args: string[]) => Promise<number>): Promise<never> {
+/**
+ * Runs a bench; what is expected to go wrong becomes one sentence and exit code 1.
+ *
+ * @param bench returns the exit code; its signal is aborted when the user wants to see what there
+ * is. Who asks twice ends it at once.
+ */
+export async function runBench(
+  bench: (args: string[], signal: AbortSignal) => Promise<number>,
+): Promise<never> {
+  const stopper = new AbortController();
+  const stop = (): void => {
+    if (stopper.signal.aborted) process.exit(130);
+    stopper.abort(new UsageError("The bench was interrupted"));
+  };
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, stop);
   try {
-    process.exit(await bench(process.argv.slice(2)));
+    process.exit(await bench(process.argv.slice(2), stopper.signal));
   } catch (error) {
     const isUsage = error instanceof TypeError && "code" in error &&
       String(error.code).startsWith("ERR_PARSE_ARGS");

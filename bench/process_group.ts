@@ -156,16 +156,13 @@ export function startBusyLoops(count: number): AsyncDisposable {
   };
 }
 
-/** A detached program outlives its parent, so none may be left when this process ends. */
+/** A detached program outlives its parent, so none may be left when this process exits. */
 function endAllOnExit(): void {
   if (isWatching) return;
   isWatching = true;
   process.on("exit", () => {
     for (const group of running) group.kill();
   });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => process.exit(130));
-  }
 }
 
 function withChildren(pid: number): number[] {

@@ -29,6 +29,8 @@ export interface Plan {
   readonly threads: number;
   /** Time for a program that goes on to do what its timers want. Default 100. */
   readonly settleMs?: number;
+  /** No new measurement once it is aborted. */
+  readonly signal: AbortSignal;
   /** Told what is under way. */
   readonly progress: (text: string) => void;
   /** Told who takes no part any more, and why in one sentence. */
@@ -38,10 +40,11 @@ export interface Plan {
 const SETTLE_MS = 100;
 const WARM_TOKENS = 16;
 
-/** Starts everybody, plays all rounds, ends everybody. */
+/** Starts everybody, plays all rounds, ends everybody; gives what there is when it is told to stop. */
 export async function playRounds(plan: Plan): Promise<Sample[]> {
   await using field = new RunningField(plan);
   for (const entrant of plan.entrants) {
+    if (plan.signal.aborted) break;
     plan.progress(`starting ${entrant.name}`);
     await field.enter(entrant);
   }
@@ -92,7 +95,8 @@ class RunningField implements AsyncDisposable {
     const samples: Sample[] = [];
     for (const index of all.keys()) {
       const entrant = all[(index + round) % all.length]!;
-      const { rounds, progress } = this.#plan;
+      const { rounds, progress, signal } = this.#plan;
+      if (signal.aborted) break;
       progress(`round ${round + 1} of ${rounds}: ${scenario.name}, ${entrant.name}`);
       await this.#guard(entrant, async () => {
         const values = await this.#measure(scenario, entrant);

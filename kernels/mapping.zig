@@ -96,6 +96,12 @@ pub const Mapping = struct {
     ) failure.Error!void {
         const destination = tensor.buffer orelse
             return failure.set("Cannot fill a tensor that has no buffer: place it first", .{});
+        const data = tensor.data orelse
+            return failure.set("Cannot fill a tensor that has no data: place it first", .{});
+        const into_mapping = @intFromPtr(data) -% @intFromPtr(mapping.bytes.ptr);
+        if (into_mapping < mapping.bytes.len) {
+            return failure.set("Cannot fill a tensor that lies in the file itself", .{});
+        }
         const size = ggml.ggml_nbytes(tensor);
         var sum: usize = 0;
         for (0..ranges.len / 2) |i| {

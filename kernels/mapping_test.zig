@@ -79,6 +79,8 @@ test "read() joins pieces of the file and place() binds a tensor to it" {
     try tensor.place(over, mapped, 64);
     const numbers: [*]const f32 = @ptrCast(@alignCast(mapped.data.?));
     try testing.expectEqual(144, numbers[0]);
+    // It would write the file.
+    try testing.expectError(error.Failed, mapping.read(&.{ 0, 32 }, mapped));
 }
 
 test "accepts() says which weights the CPU's own layouts take" {

@@ -3,9 +3,6 @@
 const std = @import("std");
 const Build = std.Build;
 
-/// The release that kernels/ggml.lock.json pins; ggml reports it through ggml_version().
-const version = "0.25.1";
-
 const core_c = [_][]const u8{ "src/ggml.c", "src/ggml-alloc.c", "src/ggml-quants.c" };
 // Without src/ggml.cpp: all it does is to attach a debugger when a C++ exception ends the process.
 const core_cpp = [_][]const u8{
@@ -86,10 +83,19 @@ fn commonFlags(b: *Build, target: std.Target, is_fast: bool) []const []const u8 
     return concat(b, concat(b, &flags, level), system);
 }
 
+/// What ggml's own build writes: the release that is pinned, for ggml_version().
 fn versionHeader(b: *Build) *Build.Step.WriteFile {
+    const Lock = struct { version: []const u8 };
+    const text = @embedFile("../ggml.lock.json");
+    const options: std.json.ParseOptions = .{ .ignore_unknown_fields = true };
+    const lock = std.json.parseFromSliceLeaky(Lock, b.allocator, text, options) catch |err|
+        std.debug.panic("Cannot read kernels/ggml.lock.json: {t}", .{err});
     const files = b.addWriteFiles();
-    _ = files.add("ggml-version.h", "#define GGML_VERSION \"" ++ version ++
-        "\"\n#define GGML_COMMIT \"release\"\n");
+    const header = b.fmt(
+        "#define GGML_VERSION \"{s}\"\n#define GGML_COMMIT \"release\"\n",
+        .{lock.version},
+    );
+    _ = files.add("ggml-version.h", header);
     return files;
 }
 

@@ -239,16 +239,19 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
     const here = processor();
     if (place.load(.monotonic) != here) place.store(here, .monotonic);
     var deadline: u64 = 0;
-    var spins: u32 = 0;
+    var spins: u32 = if (was_in_the_way) spins_per_look - 1 else 0;
     while (word.load(.acquire) == value) {
         std.atomic.spinLoopHint();
         spins += 1;
         if (spins % spins_per_look != 0) continue;
+        was_in_the_way = isInTheWay();
         const now = nowNs();
         if (deadline == 0) deadline = now + spin_ns;
-        if (now >= deadline or isInTheWay()) return sleepWhile(word, value, sleepers);
+        if (was_in_the_way or now >= deadline) return sleepWhile(word, value, sleepers);
     }
 }
+/// What this thread found when it looked last; then it looks at once the next time.
+threadlocal var was_in_the_way = false;
 
 /// Whether another thread of the team was last seen on this processor. Yielding to it would not do:
 /// Linux takes that for giving up a whole slice, to whoever else is there.

@@ -170,8 +170,8 @@ fn penalize(
     for (history) |id| {
         if (id < 0 or id >= row.len) {
             return failure.set(
-                "Cannot penalize token {d}: expected 0 to {d}",
-                .{ id, row.len - 1 },
+                "Cannot penalize token {d}: the vocabulary has {d}",
+                .{ id, row.len },
             );
         }
         const logit = row[@intCast(id)]; // from the row: a token that comes twice is penalized once

@@ -37,8 +37,8 @@ pub fn runnable() []const *const Kernels {
     return table[0 .. @as(usize, @backingInt(level())) + 1];
 }
 
-/// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16". Two
-/// libraries of one version compute the same bits if they give the same text.
+/// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16".
+/// Libraries of one version that give the same text compute with the same kernels.
 pub fn describe(buffer: []u8) []const u8 {
     var writer: std.Io.Writer = .fixed(buffer);
     writer.print("{t}", .{level()}) catch {};

@@ -43,8 +43,8 @@ int32_t sluice_last_error(uint8_t *buf, int32_t len);
 
 /*
  * Writes what computes on this processor, such as "x86_64_v4+avx512_vnni" (UTF-8, no NUL), as much
- * as fits, and returns its whole length in bytes. Builds of one version that give the same text
- * give the same tokens.
+ * as fits, and returns its whole length in bytes. Libraries of one version that give the same text
+ * compute with the same kernels.
  */
 int32_t sluice_cpu_variant(uint8_t *buf, int32_t len);
 

@@ -33,11 +33,16 @@ function scenario(log: string[], more: Partial<Scenario> = {}): Scenario {
   return { name: "play", figures: [figure], when: "round", measure, ...more };
 }
 
-async function play(entrants: readonly Entrant[], scenarios: readonly Scenario[], rounds = 2) {
+async function play(
+  entrants: readonly Entrant[],
+  scenarios: readonly Scenario[],
+  rounds = 2,
+  signal = new AbortController().signal,
+) {
   const left: string[] = [];
   const leaveOut = (name: string, why: string) => void left.push(`${name}: ${why}`);
   const progress = () => undefined;
-  const plan = { entrants, scenarios, rounds, threads: 2, settleMs: 0, progress, leaveOut };
+  const plan = { entrants, scenarios, rounds, threads: 2, settleMs: 0, signal, progress, leaveOut };
   const samples = await playRounds(plan);
   return { samples, left };
 }
@@ -67,6 +72,19 @@ describe("playRounds()", () => {
     await play(entrants, [scenario(log), scenario(log, { oneThread: true })], 1);
     const measured = log.filter((line) => line.startsWith("measure"));
     expect(measured).toEqual(["measure two", "measure two", "measure one"]);
+  });
+
+  it("gives what it has when it is told to stop", async () => {
+    const log: string[] = [];
+    const stopper = new AbortController();
+    const measure: Scenario["measure"] = () => {
+      if (log.filter((line) => line.startsWith("resume")).length === 3) stopper.abort();
+      return Promise.resolve([1]);
+    };
+    const entrants = [fake("a", log), fake("b", log)];
+    const { samples } = await play(entrants, [scenario(log, { measure })], 9, stopper.signal);
+    expect(samples).toHaveLength(3);
+    expect(log.slice(-2)).toEqual(["end a", "end b"]);
   });
 
   it("goes on without one that fails, and ends it", async () => {

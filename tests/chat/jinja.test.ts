@@ -53,11 +53,6 @@ describe("JinjaProgram", () => {
       "{% for a in range(1000) %}{% for b in range(1000) %}{{ a }}{% endfor %}{% endfor %}",
       "it takes more than",
     ],
-    [
-      "takes long steps",
-      "{% for a in range(5000) %}{% for b in range(5000) %}{% endfor %}{% endfor %}",
-      "it takes more than 2000 ms",
-    ],
     ["counts far", "{{ range(1000000000) }}", "range() makes 1000000000 numbers"],
     ["counts without end", "{{ range(0, 1, 0) }}", "range() makes Infinity numbers"],
     [
@@ -81,6 +76,9 @@ describe("JinjaProgram", () => {
     expect(run({ steps: 3 })).toThrow("more than 3 steps");
     expect(run({ depth: 2 })).toThrow("deeper than 2 levels");
     expect(run({ textLength: 3 })).toThrow("more than 3 characters");
+    const source = "{% for a in range(5000) %}{% for b in range(5000) %}{% endfor %}{% endfor %}";
+    const long = new JinjaProgram(source, (text) => text);
+    expect(() => long.run({}, new Date(0), { ...limits, timeMs: 100 })).toThrow("more than 100 ms");
   });
 
   it("counts its depth right after a loop that was left early", () => {

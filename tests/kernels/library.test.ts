@@ -4,17 +4,20 @@
  * @module
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { Library, type Native } from "../../src/ggml/library.ts";
 import {
   GGML_TYPES,
   SLUICE_ABORTED,
   SLUICE_FAILED,
   SLUICE_OK,
+  symbols,
 } from "../../src/ggml/symbols.generated.ts";
 import type { Pointer } from "../../src/runtime/ffi.ts";
+import { loadFfi } from "../../src/runtime/mod.ts";
 
 let library: Library;
 let native: Native;
@@ -319,6 +322,28 @@ describe("sluice_extra_buffer_type", () => {
 });
 
 describe("the library", () => {
+  test.skipIf(process.platform !== "linux")(
+    "stays in the process when it is closed under live threads (needs /proc)",
+    async () => {
+      const path = join(folder, "libsluice_closed.so");
+      copyFileSync(library.path, path);
+      const maps = () => readFileSync("/proc/self/maps", "utf8");
+      const { symbols: closed, close } = (await loadFfi()).open(path, symbols);
+      closed.sluice_abi_version();
+      const ctx = closed.sluice_context_new(1 << 20);
+      const a = closed.ggml_new_tensor_1d(ctx, GGML_TYPES.f32.id, 64n);
+      const graph = closed.ggml_new_graph_custom(ctx, 16n, false);
+      closed.ggml_build_forward_expand(graph, closed.ggml_add(ctx, a, a));
+      closed.ggml_backend_alloc_ctx_tensors_from_buft(ctx, closed.ggml_backend_cpu_buffer_type());
+      const backend = closed.ggml_backend_cpu_init();
+      closed.ggml_backend_cpu_set_n_threads(backend, 2);
+      expect(closed.sluice_graph_compute(backend, graph, NONE, NONE, 0)).toBe(SLUICE_OK);
+      expect(closed.sluice_pool_threads()).toBe(Math.min(2, closed.sluice_cpu_count()) - 1);
+      close();
+      expect(maps()).toContain(path);
+    },
+  );
+
   test("names its CPU variant", () => {
     expect(library.cpuVariant()).toMatch(/^(x86_64_v[234]|baseline)(\+[a-z0-9_]+)*$/);
   });
