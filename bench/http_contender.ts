@@ -20,14 +20,12 @@ export interface Piece {
 }
 
 const RETRY_MS = 5;
-const START_MS_MAX = 120_000;
 const ANSWER_MS_MAX = 120_000;
 
 /** A server and its client. */
 export class HttpContender implements Contender {
   readonly processes: ProcessGroup;
   readonly #url: string;
-  readonly #startedMs = performance.now();
 
   /** @param url root of the server's routes, with a slash at its end */
   constructor(processes: ProcessGroup, url: string) {
@@ -102,7 +100,10 @@ export class HttpContender implements Contender {
     return new EngineError(`Cannot measure ${this.#url}: ${error}`, { cause: error });
   }
 
-  /** Sends a request; while the server starts or loads its model, again and again. */
+  /**
+   * Sends a request; again while the server starts or loads its model, or when it had closed the
+   * connection of an earlier one during its pause.
+   */
   async #post(path: string, body: string, signal: AbortSignal): Promise<Response> {
     const headers = { "content-type": "application/json" };
     for (;;) {
@@ -112,7 +113,7 @@ export class HttpContender implements Contender {
       if (response instanceof Response && response.ok) return response;
       const reason = response instanceof Error ? response.message : await response.text();
       const isLoading = response instanceof Error || [429, 503].includes(response.status);
-      if (signal.aborted || !isLoading || performance.now() - this.#startedMs > START_MS_MAX) {
+      if (signal.aborted || !isLoading) {
         throw new EngineError(`Cannot measure ${this.#url}${path}: ${reason}`);
       }
       await sleep(RETRY_MS);

@@ -47,7 +47,7 @@ export function summarize(
       if (own.length === 0) return [];
       const values = own.map(({ value }) => value);
       const best = figure.better === "more" ? Math.max(...values) : Math.min(...values);
-      const ratios = rivals.flatMap((rival) => {
+      const ratios = figure.compared === false ? [] : rivals.flatMap((rival) => {
         const theirs = ofFigure.filter(({ entrant }) => entrant === rival);
         return ratioOf(rival, own, theirs);
       });

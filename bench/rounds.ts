@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../src/errors.ts";
 import type { Contender, Entrant } from "./contender.ts";
+import { SEQUENCES } from "./entrants.ts";
 import { prompt } from "./prompts.ts";
 import { type Figure, PREFILL_TOKENS, type Scenario } from "./scenarios.ts";
 
@@ -29,7 +30,7 @@ export interface Plan {
   readonly threads: number;
   /** Time for a program that goes on to do what its timers want. Default 100. */
   readonly settleMs?: number;
-  /** No new measurement once it is aborted. */
+  /** Ends the measurement that is under way, and all that would follow. */
   readonly signal: AbortSignal;
   /** Told what is under way. */
   readonly progress: (text: string) => void;
@@ -64,12 +65,15 @@ export async function playRounds(plan: Plan): Promise<Sample[]> {
 class RunningField implements AsyncDisposable {
   readonly #plan: Plan;
   readonly #contenders = new Map<Entrant, Contender>();
+  readonly #stopped: Promise<void>;
   #serial = 0;
   /** Words that a prompt needs beyond its tokens; what begins every text counts too. */
   #extraWords = 0;
 
   constructor(plan: Plan) {
     this.#plan = plan;
+    const { signal } = plan;
+    this.#stopped = new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
   }
 
   /** Starts a program and lets it do all that it does only once. */
@@ -82,7 +86,7 @@ class RunningField implements AsyncDisposable {
         maxTokens: WARM_TOKENS,
       });
       this.#extraWords ||= PREFILL_TOKENS - answer!.promptTokens;
-      const prompts = Array.from({ length: 4 }, () => this.#prompt(WARM_TOKENS));
+      const prompts = Array.from({ length: SEQUENCES }, () => this.#prompt(WARM_TOKENS));
       await contender.ask({ prompts, maxTokens: WARM_TOKENS });
       contender.processes.pause();
     });
@@ -126,7 +130,7 @@ class RunningField implements AsyncDisposable {
   /** Takes an entrant that fails out of the field and goes on without it. */
   async #guard(entrant: Entrant, work: () => Promise<void>): Promise<void> {
     try {
-      await work();
+      await Promise.race([work(), this.#stopped]);
     } catch (error) {
       if (!(error instanceof SluiceError)) throw error;
       this.#plan.leaveOut(entrant.name, error.message);

@@ -15,6 +15,8 @@ export interface Figure {
   readonly name: string;
   readonly unit: string;
   readonly better: "more" | "less";
+  /** Whether a ratio of two values says anything. Default true. */
+  readonly compared?: boolean;
 }
 
 /** Where a scenario is played. */
@@ -63,7 +65,12 @@ const decode: Scenario = {
 
 const idle: Scenario = {
   name: "idle",
-  figures: [{ name: "CPU in the half second after an answer", unit: "ms", better: "less" }],
+  figures: [{
+    name: "CPU in the half second after an answer",
+    unit: "ms",
+    better: "less",
+    compared: false,
+  }],
   when: "round",
   async measure({ contender, prompt }) {
     await contender.ask({ prompts: [prompt(PROMPT_TOKENS)], maxTokens: PROMPT_TOKENS });

@@ -22,6 +22,7 @@ pub const panic = std.debug.FullPanic(struct {
 
 comptime {
     _ = @import("cpu/openmp.zig");
+    _ = @import("cpu/expf.zig");
 }
 
 const ok: i32 = 0;

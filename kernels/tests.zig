@@ -2,6 +2,7 @@
 
 test {
     _ = @import("cpu/exponential.zig");
+    _ = @import("cpu/expf.zig");
     _ = @import("cpu/philox.zig");
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");

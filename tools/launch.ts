@@ -43,7 +43,7 @@ const programs: Readonly<Record<string, Program>> = {
   generate: { entry: ["src/cli.ts", "generate"], steps: running },
   test: { entry: ["tools/test.ts"], steps: allSteps },
   bench: { entry: ["bench/mod.ts"], steps: running },
-  check: { entry: ["tools/check.ts"], steps: [packages] },
+  check: { entry: ["tools/check.ts"], steps: [packages, zig, ggml] },
   build: { entry: ["tools/build.ts"], steps: [zig, ggml] },
 };
 

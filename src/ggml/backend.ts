@@ -96,7 +96,7 @@ export class Plan implements Disposable {
       shape,
       cache: parts.cache,
       flashAttention: parts.flashAttention,
-      weight: (names) => parts.weights.get(names),
+      weight: (names, use) => parts.weights.get(names, use),
     });
     this.#inputs = inputs;
     this.#output = output;

@@ -11,6 +11,7 @@ import type { BatchShape } from "../graph/plan.ts";
 import type { Op, Tensor } from "../graph/record.ts";
 import type { Pointer } from "../runtime/ffi.ts";
 import type { Native } from "./library.ts";
+import type { WeightUse } from "./weights.ts";
 import { GGML_PREC_F32, GGML_ROPE_TYPE_NEOX, GGML_ROPE_TYPE_NORMAL } from "./symbols.generated.ts";
 import { type_id, type_size } from "./tensor.ts";
 
@@ -35,8 +36,8 @@ export interface EmitTarget {
   cache: CacheLayers;
   /** Flash attention; false is the plain soft max of the reference mode. */
   flashAttention: boolean;
-  /** The loaded weight joined from these parts. */
-  weight: (parts: readonly string[]) => Pointer;
+  /** The loaded weight joined from these parts, in a layout for that use. */
+  weight: (parts: readonly string[], use: WeightUse) => Pointer;
 }
 
 /** The tensors that a plan writes and reads. */
@@ -87,13 +88,13 @@ class Emission {
     const { op, ne } = node;
     switch (op.kind) {
       case "weight":
-        return this.#t.weight(op.parts);
+        return this.#t.weight(op.parts, "rows");
       case "input":
         return this.#input(op.name, type_id(node.type), ne[0], ne[1], ne[2], ne[3]);
       case "get_rows":
         return n.ggml_get_rows(ctx, a, b);
       case "mul_mat":
-        return n.ggml_mul_mat(ctx, a, b);
+        return n.ggml_mul_mat(ctx, this.#factor(node.src[0]!), b);
       case "add":
         return n.ggml_add(ctx, a, b);
       case "mul":
@@ -111,6 +112,11 @@ class Emission {
       case "attention":
         return this.#attention(node as Node<"attention">, a, b, c);
     }
+  }
+
+  /** The first operand of a product. */
+  #factor(t: Tensor): Pointer {
+    return t.op.kind === "weight" ? this.#t.weight(t.op.parts, "product") : this.value(t);
   }
 
   #input(name: string, type: number, ...ne: [number, number, number, number]): Pointer {

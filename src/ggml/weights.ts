@@ -33,23 +33,34 @@ export interface LoadOptions {
   onProgress?: LoadProgress;
 }
 
+/** How a weight is read: as first operand of products, for which any layout will do, or by its rows. */
+export type WeightUse = "product" | "rows";
+
 /** One weight as the graph reads it. */
 interface Wanted {
   key: string;
+  use: WeightUse;
   type: DType;
   ne: Ne;
   ranges: { readonly offset: number; readonly size: number }[];
-  /** Only ever the first operand of a product, so that any layout will do. */
-  productOnly: boolean;
 }
 
 /** Told after each weight, with the bytes done and the bytes in all. */
 export type LoadProgress = (loadedBytes: number, totalBytes: number) => void;
 
+/** Where weights go: the mapping, or buffers of a type. */
+interface Homes {
+  mapped: Wanted[];
+  copied: Map<Pointer, Wanted[]>;
+}
+
 /** The weights of one model file. */
 export class Weights implements Disposable {
   readonly #library: Library;
-  readonly #tensors = new Map<string, Pointer>();
+  readonly #tensors: Readonly<Record<WeightUse, Map<string, Pointer>>> = {
+    product: new Map(),
+    rows: new Map(),
+  };
   readonly #contexts: Pointer[] = [];
   readonly #buffers: Pointer[] = [];
   #mapping: Pointer = null;
@@ -80,9 +91,10 @@ export class Weights implements Disposable {
     return weights;
   }
 
-  /** The weight joined from these parts. */
-  get(parts: readonly string[]): Pointer {
-    const tensor = this.#tensors.get(key(parts));
+  /** The weight joined from these parts, in a layout for that use if there are two. */
+  get(parts: readonly string[], use: WeightUse): Pointer {
+    const other = use === "rows" ? "product" : "rows";
+    const tensor = this.#tensors[use].get(key(parts)) ?? this.#tensors[other].get(key(parts));
     if (tensor === undefined) {
       throw new LibraryError(
         `Cannot use weight ${
@@ -105,27 +117,16 @@ export class Weights implements Disposable {
       native.sluice_mapping_open(path, file.fileSize),
       `map the model file "${file.file}"`,
     );
-    const total = wanted.reduce((sum, w) => sum + bytes(w), 0);
+    const { mapped, copied } = this.#choose(wanted, repack);
+    const total = [mapped, ...copied.values()].flat().reduce((sum, w) => sum + bytes(w), 0);
     let loaded = 0;
     const progress = (w: Wanted): void => onProgress?.(loaded += bytes(w), total);
-    const homes = new Map<Pointer | "mapped", Wanted[]>();
-    this.#choose(wanted, repack, (home, w) => {
-      const list = homes.get(home);
-      if (list) list.push(w);
-      else homes.set(home, [w]);
-    });
-    for (const [home, list] of homes) {
-      if (home === "mapped") this.#placeMapped(file, list, progress);
-      else this.#copy(home, list, progress);
-    }
+    if (mapped.length > 0) this.#placeMapped(file, mapped, progress);
+    for (const [type, list] of copied) this.#copy(type, list, progress);
   }
 
   /** Picks the home of each weight: the mapping, or a buffer type of the CPU. */
-  #choose(
-    wanted: Wanted[],
-    repack: boolean,
-    put: (home: Pointer | "mapped", w: Wanted) => void,
-  ): void {
+  #choose(wanted: Wanted[], repack: boolean): Homes {
     const { native } = this.#library;
     const extra: Pointer[] = [];
     while (repack) {
@@ -133,16 +134,28 @@ export class Weights implements Disposable {
       if (type === null) break;
       extra.push(type);
     }
+    const mapped: Wanted[] = [];
+    const copied = new Map<Pointer, Wanted[]>();
+    const copy = (type: Pointer, w: Wanted): void => {
+      const list = copied.get(type);
+      if (list) list.push(w);
+      else copied.set(type, [w]);
+    };
+    const byRows = new Set(wanted.filter((w) => w.use === "rows").map((w) => w.key));
     const probe = this.#context(wanted.length);
     for (const w of wanted) {
       const tensor = this.#tensor(probe, w);
-      const fast = w.productOnly
+      const fast = w.use === "product"
         ? extra.find((type) => native.sluice_buffer_type_accepts(type, tensor) === 1)
         : undefined;
-      if (fast !== undefined) put(fast, w);
-      else put(isOneRange(w) ? "mapped" : native.ggml_backend_cpu_buffer_type(), w);
+      if (fast !== undefined) copy(fast, w);
+      // Without a layout of their own products read what is there for the rows.
+      else if (w.use === "product" && byRows.has(w.key)) continue;
+      else if (isOneRange(w)) mapped.push(w);
+      else copy(native.ggml_backend_cpu_buffer_type(), w);
     }
     native.ggml_free(this.#contexts.pop()!);
+    return { mapped, copied };
   }
 
   #placeMapped(file: WeightFile, list: Wanted[], progress: (w: Wanted) => void): void {
@@ -166,7 +179,7 @@ export class Weights implements Disposable {
         native.sluice_mapping_populate(this.#mapping, offset, bytes(w)),
         `read weight ${w.key}`,
       );
-      this.#tensors.set(w.key, tensor);
+      this.#tensors[w.use].set(w.key, tensor);
       progress(w);
     }
   }
@@ -195,7 +208,7 @@ export class Weights implements Disposable {
           `release the file pages of weight ${w.key}`,
         );
       }
-      this.#tensors.set(w.key, tensor);
+      this.#tensors[w.use].set(w.key, tensor);
       this.#copied += bytes(w);
       progress(w);
     });
@@ -229,28 +242,25 @@ export class Weights implements Disposable {
     for (const ctx of this.#contexts.splice(0)) native.ggml_free(ctx);
     if (this.#mapping !== null) native.sluice_mapping_close(this.#mapping);
     this.#mapping = null;
-    this.#tensors.clear();
+    for (const tensors of Object.values(this.#tensors)) tensors.clear();
   }
 }
 
+/** A weight that is read both ways stands there twice. */
 function wantedBy(lowered: Lowered, file: WeightFile): Wanted[] {
-  const otherUse = new Set<number>();
+  const uses = new Map<number, Set<WeightUse>>();
   for (const node of lowered.nodes) {
     node.src.forEach((s, i) => {
-      if (s.op.kind === "weight" && !(node.op.kind === "mul_mat" && i === 0)) otherUse.add(s.id);
+      if (s.op.kind !== "weight") return;
+      const use = node.op.kind === "mul_mat" && i === 0 ? "product" : "rows";
+      uses.set(s.id, (uses.get(s.id) ?? new Set()).add(use));
     });
   }
-  return lowered.nodes.flatMap(({ id, op, type, ne }) =>
-    op.kind === "weight"
-      ? [{
-        key: key(op.parts),
-        type,
-        ne,
-        ranges: op.parts.map((name) => file.tensors.get(name)!),
-        productOnly: !otherUse.has(id),
-      }]
-      : []
-  );
+  return lowered.nodes.flatMap(({ id, op, type, ne }) => {
+    if (op.kind !== "weight") return [];
+    const ranges = op.parts.map((name) => file.tensors.get(name)!);
+    return [...uses.get(id) ?? []].map((use) => ({ key: key(op.parts), use, type, ne, ranges }));
+  });
 }
 
 function key(parts: readonly string[]): string {

@@ -78,8 +78,9 @@ describe("playRounds()", () => {
     const log: string[] = [];
     const stopper = new AbortController();
     const measure: Scenario["measure"] = () => {
-      if (log.filter((line) => line.startsWith("resume")).length === 3) stopper.abort();
-      return Promise.resolve([1]);
+      if (log.filter((line) => line.startsWith("resume")).length < 4) return Promise.resolve([1]);
+      stopper.abort();
+      return new Promise(() => undefined);
     };
     const entrants = [fake("a", log), fake("b", log)];
     const { samples } = await play(entrants, [scenario(log, { measure })], 9, stopper.signal);

@@ -102,7 +102,7 @@ describe("Weights", () => {
 
   test("throw for a weight that they were not loaded for", () => {
     using weights = Weights.load(library, file, graph([]));
-    expect(() => weights.get(["between"])).toThrow(LibraryError);
+    expect(() => weights.get(["between"], "product")).toThrow(LibraryError);
   });
 });
 
