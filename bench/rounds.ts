@@ -41,7 +41,9 @@ export interface Plan {
 const SETTLE_MS = 100;
 const WARM_TOKENS = 16;
 
-/** Starts everybody, plays all rounds, ends everybody; gives what there is when it is told to stop. */
+/**
+ * Starts everybody, plays all rounds, ends everybody; gives what there is when it is told to stop.
+ */
 export async function playRounds(plan: Plan): Promise<Sample[]> {
   await using field = new RunningField(plan);
   for (const entrant of plan.entrants) {

@@ -1,4 +1,5 @@
-//! expf for ggml's own kernels: the compiler's is slow, and libm's bits differ between its versions.
+//! expf for ggml's own kernels: the compiler's is slow, and libm's bits differ between its
+//! versions.
 //!
 //! Hidden, so that only this library calls it. In f64 with a Taylor polynomial of degree 9 on
 //! |r| <= ln 2 / 2 (relative error below 1e-11), then rounded once to f32.

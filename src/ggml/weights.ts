@@ -33,7 +33,9 @@ export interface LoadOptions {
   onProgress?: LoadProgress;
 }
 
-/** How a weight is read: as first operand of products, for which any layout will do, or by its rows. */
+/**
+ * How a weight is read: as first operand of products, for which any layout will do, or by its rows.
+ */
 export type WeightUse = "product" | "rows";
 
 /** One weight as the graph reads it. */
