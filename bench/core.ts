@@ -14,7 +14,7 @@ import { type Answer, type Ask, decodeRate } from "./contender.ts";
 import { runtimeWords } from "./entrants.ts";
 import { HttpContender } from "./http_contender.ts";
 import { LineContender } from "./line_contender.ts";
-import { choose, positive, runBench, showProgress } from "./options.ts";
+import { choose, positive, runBench, showProgress, takeMachine } from "./options.ts";
 import { prompt } from "./prompts.ts";
 import { summarize, table } from "./report.ts";
 import type { Sample } from "./rounds.ts";
@@ -94,6 +94,7 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
     threads: positive("threads", values.threads),
     rounds: positive("rounds", values.rounds),
   };
+  using _ = await takeMachine(signal);
   for (const runtime of choose("runtime", values.runtime, RUNTIMES, (name) => name)) {
     if (signal.aborted) break;
     const samples = await measure(runtime, setting, signal);

@@ -15,7 +15,7 @@ import { checkoutRoot } from "../tools/setup.ts";
 import { fileHash } from "../tools/setup/hash.ts";
 import type { Entrant } from "./contender.ts";
 import { CONTEXT_TOKENS, listEntrants, SEQUENCES } from "./entrants.ts";
-import { choose, positive, runBench, showProgress, UsageError } from "./options.ts";
+import { choose, positive, runBench, showProgress, takeMachine, UsageError } from "./options.ts";
 import { peers } from "./peers.ts";
 import { summarize, table } from "./report.ts";
 import { playRounds } from "./rounds.ts";
@@ -102,6 +102,7 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
     leaveOut,
   );
   if (entrants.length === 0) throw new UsageError("Cannot measure: nobody takes part");
+  using _ = await takeMachine(signal);
   const facts = {
     cpu: cpus()[0]?.model ?? "unknown",
     processors: availableParallelism(),

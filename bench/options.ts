@@ -3,8 +3,12 @@
  *
  * @module
  */
+import { mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { SluiceError } from "../src/errors.ts";
+import { type Lock, takeLock } from "../tools/setup/lock.ts";
 
 /** An option has a value that it cannot have. */
 export class UsageError extends SluiceError {
@@ -49,6 +53,15 @@ export function choose<T>(
 export function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
   else if (text !== "") process.stderr.write(`${text}\n`);
+}
+
+/** Waits until no other bench of this user measures here: two at once measure each other. */
+export async function takeMachine(signal: AbortSignal): Promise<Lock> {
+  const folder = join(tmpdir(), `sluice-bench-${process.getuid?.() ?? "user"}`);
+  mkdirSync(folder, { recursive: true });
+  return await takeLock(folder, signal, (holder) => {
+    process.stderr.write(`Another bench measures (${holder}): waiting for it to end\n`);
+  });
 }
 
 /**
