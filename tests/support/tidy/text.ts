@@ -126,7 +126,7 @@ export function anyTypes(files: readonly SourceFile[]): string[] {
 const WORDS: readonly [RegExp, string][] = [
   [/\b(?:TODO|FIXME|XXX|HACK)\b/g, "do it, or file it where work is tracked"],
   [
-    /\b(?:registry\.npmjs\.org|npmjs\.com|pypi\.org|pythonhosted\.org|jsr\.io|crates\.io)\b/g,
+    /\b(?:npmjs|pypi|pythonhosted|jsr|crates)\.(?:com|io|org)\b/g,
     "name the package, its client knows the registry",
   ],
   [/\/(?:work|root)\/\w+/g, "take the path as an argument"],
