@@ -56,6 +56,7 @@ export class Engine implements Generator {
   #host!: CoreHost;
   #nextId = 1;
   #failure: SluiceError | undefined;
+  #isClosed = false;
 
   private constructor(parts: EngineParts) {
     this.#parts = parts;
@@ -133,8 +134,10 @@ export class Engine implements Generator {
 
   /** Ends every generation and frees the model. */
   async close(): Promise<void> {
-    if (this.#failure) return;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#fail(new DisposedError("the model"));
+    // A core that failed still holds its memory and its thread.
     await this.#host.close();
   }
 
@@ -236,6 +239,7 @@ export class Engine implements Generator {
         1,
       );
     }
+    const sampling = samplingRecord(request.sampling);
     const live = new Live(this.#nextId++);
     this.#live.set(live.id, live);
     this.#host.post({
@@ -244,7 +248,7 @@ export class Engine implements Generator {
       tokens,
       maxTokens: request.maxTokens ?? this.model.n_ctx,
       endIds: request.ignoreEos ? [] : [...this.#parts.tokenizer.endIds],
-      sampling: samplingRecord(request.sampling),
+      sampling,
       repeatLastN: request.sampling?.repeatLastN ?? 64,
       credit: this.#lookahead,
     });

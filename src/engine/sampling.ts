@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { RequestError } from "../errors.ts";
 import type { SamplingOptions } from "./generator.ts";
 
 /** Values of the options that a request leaves out. */
@@ -15,11 +16,33 @@ export const samplingDefaults: Required<Omit<SamplingOptions, "seed">> = {
   repeatLastN: 64,
 };
 
+/** What each option must be; a bad number must not reach native code. */
+const RULES: Readonly<Record<keyof SamplingOptions, [(x: number) => boolean, string]>> = {
+  temperature: [(x) => Number.isFinite(x) && x >= 0, "a number from 0 up"],
+  topK: [(x) => Number.isInteger(x) && x >= 0 && x < 2 ** 31, "an integer from 0 up"],
+  topP: [(x) => x >= 0 && x <= 1, "a number from 0 to 1"],
+  minP: [(x) => x >= 0 && x <= 1, "a number from 0 to 1"],
+  repeatPenalty: [(x) => Number.isFinite(x) && x > 0, "a number above 0"],
+  repeatLastN: [(x) => Number.isInteger(x) && x >= -1 && x < 2 ** 31, "an integer from -1 up"],
+  seed: [(x) => Number.isInteger(x) && x >= 0 && x < 2 ** 32, "an integer of 32 bits"],
+};
+
 /**
  * temperature, top_k, top_p, min_p, repeat_penalty, seed, position, 0. Without a seed one is drawn.
+ *
+ * @throws {RequestError} that names every option that is not acceptable
  */
 export function samplingRecord(options: SamplingOptions = {}): Float64Array {
-  const { temperature, topK, topP, minP, repeatPenalty } = { ...samplingDefaults, ...options };
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const all = { ...samplingDefaults, ...options, seed };
+  const fields = Object.entries(RULES).flatMap(([field, [fits, expected]]) => {
+    const value = all[field as keyof SamplingOptions];
+    return fits(value) ? [] : [{ field, message: `is ${value}, expected ${expected}` }];
+  });
+  if (fields.length > 0) {
+    const names = fields.map(({ field, message }) => `${field} ${message}`).join("; ");
+    throw new RequestError(`Cannot start the generation: ${names}`, fields);
+  }
+  const { temperature, topK, topP, minP, repeatPenalty } = all;
   return Float64Array.of(temperature, topK, topP, minP, repeatPenalty, seed, 0, 0);
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { RequestError } from "../../src/errors.ts";
 import { samplingDefaults, samplingRecord } from "../../src/engine/sampling.ts";
 
 describe("samplingRecord", () => {
@@ -23,5 +24,28 @@ describe("samplingRecord", () => {
   test("draws another seed for each request without one", () => {
     const seeds = new Set(Array.from({ length: 20 }, () => samplingRecord()[5]));
     expect(seeds.size).toBeGreaterThan(10);
+  });
+});
+
+describe("samplingRecord refuses", () => {
+  test("every value that the library could not use, and names all of them", () => {
+    const bad = {
+      temperature: NaN,
+      topK: 1.5,
+      topP: 2,
+      minP: -1,
+      repeatPenalty: 0,
+      repeatLastN: -2,
+      seed: 2 ** 32,
+    };
+    const fields = (): string[] => {
+      try {
+        samplingRecord(bad);
+      } catch (error) {
+        if (error instanceof RequestError) return error.fields.map((f) => f.field);
+      }
+      return [];
+    };
+    expect(fields()).toEqual(Object.keys(bad));
   });
 });
