@@ -22,15 +22,28 @@
  * @module
  */
 export { load, type LoadOptions, Model } from "./src/load.ts";
-export { createHandler, type Handler, type HandlerOptions } from "./src/server/handler.ts";
+export {
+  createHandler,
+  type Handler,
+  type HandlerOptions,
+  type OpenSocket,
+} from "./src/server/handler.ts";
+export type { Socket, SocketLimits, SocketListener } from "./src/server/socket.ts";
 export type { Fetch } from "./src/server/fetch.ts";
 export type {
   ChatMessage,
   GenerateRequest,
   Generator,
   ModelInfo,
+  ResumePoint,
   SamplingOptions,
 } from "./src/engine/generator.ts";
+export { type Change, Steering } from "./src/engine/steering.ts";
+export { StreamingConfig, type StreamingOptions } from "./src/stream/config.ts";
+export { streamAndCollect, type StreamResponse, TokenTimeoutError } from "./src/stream/response.ts";
+export type { StoredStream, StreamRecord, StreamStore } from "./src/stream/store.ts";
+export { openStreamStore } from "./src/stream/stores/open.ts";
+export type { StreamCounts, StreamLimits } from "./src/stream/streams.ts";
 export type { EngineLimits } from "./src/engine/engine.ts";
 export type { OnProgress } from "./src/engine/host.ts";
 export type { CoreInfo, CoreStats } from "./src/engine/protocol.ts";

@@ -29,6 +29,7 @@ function tick(core: Core, { max_tokens }: AskLine): AnswerLine {
     type: "submit",
     id: 1,
     tokens: PROMPT_IDS,
+    n_sampled: 0,
     maxTokens: max_tokens,
     endIds: [],
     sampling: samplingRecord({ temperature: 0 }),

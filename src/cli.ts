@@ -8,6 +8,8 @@ import { parseArgs } from "node:util";
 import { SluiceError } from "./errors.ts";
 import { load, type LoadOptions, type Model } from "./load.ts";
 import { createHandler } from "./server/handler.ts";
+import { StreamingConfig } from "./stream/config.ts";
+import { openStreamStore } from "./stream/stores/open.ts";
 import type { RunningServer, ServeOptions } from "./server/adapters/server.ts";
 
 const USAGE = `sluice: run a language model and stream its tokens
@@ -25,7 +27,11 @@ serve:
   --host ADDRESS            address to listen on (127.0.0.1)
   --no-auth                 allow an address that other machines reach, without any key
   --max-tokens N            most tokens of one answer (no cap)
-  --keep-alive SECONDS      pause after which a silent stream gets a comment, 0 is never (5)
+  --keep-alive TIME         pause after which a silent stream gets a comment, 0 is never (5s)
+  --buffer-size N           events in one chunk of a stream (1)
+  --flush-interval TIME     how long an event may wait for others, such as 25ms or 1s (0)
+  --stream-store STORE      where streams outlive the server: memory (not at all), sqlite:PATH,
+                            redis://HOST:PORT (memory)
 
 generate:
   --raw                     the prompt as it is, without the chat template
@@ -44,7 +50,10 @@ const OPTIONS = {
   host: { type: "string", default: "127.0.0.1" },
   "no-auth": { type: "boolean" },
   "max-tokens": { type: "string" },
-  "keep-alive": { type: "string", default: "5" },
+  "keep-alive": { type: "string", default: "5s" },
+  "buffer-size": { type: "string", default: "1" },
+  "flush-interval": { type: "string", default: "0" },
+  "stream-store": { type: "string", default: "memory" },
   raw: { type: "boolean" },
   temperature: { type: "string" },
   "top-k": { type: "string" },
@@ -106,6 +115,7 @@ async function serve(values: Values): Promise<number> {
     );
   }
   const port = integer(values, "port", 0)!;
+  const store = await openStreamStore(values["stream-store"]);
   const started = performance.now();
   let loadFailure: unknown;
   const loading = loadWithProgress(values).catch((failure: unknown) => {
@@ -115,8 +125,13 @@ async function serve(values: Values): Promise<number> {
   const maxTokens = integer(values, "max-tokens", 1);
   const handler = createHandler(loading, {
     hosts: isLoopback(host) ? [] : "*",
-    keepAliveMs: number(values, "keep-alive", 0)! * 1000,
-    ...(maxTokens !== undefined && { maxTokens }),
+    keepAliveMs: milliseconds(values, "keep-alive", 1000),
+    streaming: new StreamingConfig({
+      bufferSize: integer(values, "buffer-size", 1)!,
+      flushIntervalMs: milliseconds(values, "flush-interval", 1),
+    }),
+    ...some("maxTokens", maxTokens),
+    ...some("store", store),
     // A model that cannot be loaded ends the command, which says why.
     onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
@@ -227,7 +242,10 @@ function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V
   return value === undefined ? {} : { [key]: value } as { [P in K]: V };
 }
 
-type NumberOption = Exclude<keyof typeof OPTIONS, "help" | "no-auth" | "raw" | "stop">;
+type NumberOption = Exclude<
+  keyof typeof OPTIONS,
+  "help" | "no-auth" | "raw" | "stop" | "stream-store"
+>;
 
 function number(values: Values, name: NumberOption, min: number): number | undefined {
   const text = values[name];
@@ -241,6 +259,19 @@ function integer(values: Values, name: NumberOption, min: number): number | unde
   const value = number(values, name, min);
   if (value === undefined || Number.isInteger(value)) return value;
   throw new UsageError(`Cannot use --${name} ${values[name]}: expected an integer from ${min} up`);
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+
+/** A duration such as 25ms, 1.5s or 2m; a bare number is in the option's own unit. */
+function milliseconds(
+  values: Values,
+  name: "keep-alive" | "flush-interval",
+  unitMs: number,
+): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(values[name]) ?? [];
+  if (digits !== undefined) return Number(digits) * (unit ? UNITS_MS[unit]! : unitMs);
+  throw new UsageError(`Cannot use --${name} ${values[name]}: expected a time such as 25ms or 15s`);
 }
 
 if (import.meta.main) {

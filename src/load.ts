@@ -9,12 +9,15 @@ import { Engine, type EngineLimits } from "./engine/engine.ts";
 import type { GenerateRequest, Generator, ModelInfo } from "./engine/generator.ts";
 import type { OnProgress } from "./engine/host.ts";
 import type { CoreInfo, CoreStats } from "./engine/protocol.ts";
+import type { Steering } from "./engine/steering.ts";
 import { ModelError } from "./errors.ts";
 import { readGguf } from "./gguf/reader.ts";
 import { type Fetch, inProcessFetch } from "./server/fetch.ts";
 import { createHandler } from "./server/handler.ts";
 import { resolveModel } from "./store/reference.ts";
+import { StreamingConfig } from "./stream/config.ts";
 import type { StreamEvent } from "./stream/event.ts";
+import { type StreamResponse, streamResponses } from "./stream/response.ts";
 import { createTokenizer } from "./text/tokenizer.ts";
 
 /** How a model is loaded; every field has a default. */
@@ -82,11 +85,34 @@ export class Model implements Generator, AsyncDisposable {
   generate(
     request: string | GenerateRequest,
     signal?: AbortSignal,
+    steering?: Steering,
   ): AsyncGenerator<StreamEvent, void, undefined> {
     return this.#engine.generate(
       typeof request === "string" ? { prompt: request } : request,
       signal,
+      steering,
     );
+  }
+
+  /**
+   * Generates pieces of text with their token ids.
+   *
+   * @param options `generation` as in `GenerateRequest`; `streaming` groups tokens and sets
+   * time-outs, by default one token each
+   * @example
+   * ```ts ignore
+   * for await (const { text, tokenIds } of model.stream("The sky is")) console.log(text, tokenIds);
+   * ```
+   * @throws {RequestError | ContextFullError | OverloadedError | TokenTimeoutError}
+   */
+  stream(
+    prompt: string,
+    { generation = {}, streaming = new StreamingConfig({ bufferSize: 1, flushIntervalMs: 0 }) }: {
+      generation?: Omit<GenerateRequest, "prompt" | "messages">;
+      streaming?: StreamingConfig;
+    } = {},
+  ): AsyncGenerator<StreamResponse, void, undefined> {
+    return streamResponses(this.generate({ ...generation, prompt }), streaming);
   }
 
   /** The model's HTTP routes as a `fetch`, for any SDK in this process: no port, no socket. */

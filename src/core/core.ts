@@ -11,6 +11,7 @@ import type {
   CoreOptions,
   CoreStats,
   Sampled,
+  SequenceChange,
   SubmitMessage,
 } from "../engine/protocol.ts";
 import { ModelError } from "../errors.ts";
@@ -124,6 +125,11 @@ export class Core implements Disposable {
   /** Lets a sequence sample up to `upTo` tokens in all. */
   credit(id: number, upTo: number): void {
     this.#scheduler.credit(id, upTo);
+  }
+
+  /** Changes a sequence that runs or waits. */
+  steer(id: number, change: SequenceChange): void {
+    this.#scheduler.steer(id, change);
   }
 
   /** Drops a sequence. */

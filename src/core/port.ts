@@ -45,6 +45,9 @@ class CoreServer {
       case "credit":
         core?.credit(message.id, message.upTo);
         break;
+      case "steer":
+        core?.steer(message.id, message.change);
+        break;
       case "cancel":
         core?.cancel(message.id);
         break;

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { Sampled, SubmitMessage } from "../engine/protocol.ts";
+import type { Sampled, SequenceChange, SubmitMessage } from "../engine/protocol.ts";
 import { Sequence } from "./sequence.ts";
 
 /** Limits of a scheduler. */
@@ -87,6 +87,11 @@ export class Scheduler {
   credit(id: number, upTo: number): void {
     const sequence = this.#find(id);
     if (sequence && upTo > sequence.credit) sequence.credit = upTo;
+  }
+
+  /** Changes a sequence that runs or waits. */
+  steer(id: number, change: SequenceChange): void {
+    this.#find(id)?.change(change);
   }
 
   /** Drops a sequence at once; false when it is not here any more. */

@@ -6,17 +6,20 @@
  *
  * @module
  */
-import type { SubmitMessage } from "../engine/protocol.ts";
+import type { SequenceChange, SubmitMessage } from "../engine/protocol.ts";
 
 /** One running or waiting request. */
 export class Sequence {
   readonly id: number;
+  /** Tokens that are computed before one is sampled here. */
   readonly n_prompt: number;
-  readonly maxTokens: number;
+  /** How many of them another process had sampled. */
+  readonly n_resumed: number;
+  maxTokens: number;
   readonly endIds: ReadonlySet<number>;
   /** Parameters of the draw, in the order of `sluice_sample`; slot 6 is the position. */
-  readonly sampling: Float64Array;
-  readonly repeatLastN: number;
+  sampling: Float64Array;
+  repeatLastN: number;
   /** Prompt, then what was sampled. */
   readonly tokens: number[];
   /** Cache stream that holds the sequence, -1 while it waits. */
@@ -30,6 +33,7 @@ export class Sequence {
     this.id = submit.id;
     this.tokens = Array.from(submit.tokens);
     this.n_prompt = this.tokens.length;
+    this.n_resumed = submit.n_sampled;
     this.maxTokens = submit.maxTokens;
     this.endIds = new Set(submit.endIds);
     this.sampling = submit.sampling;
@@ -37,9 +41,16 @@ export class Sequence {
     this.credit = submit.credit;
   }
 
-  /** Tokens sampled so far. */
+  /** Takes a change for the tokens that are sampled from now on. */
+  change({ maxTokens, sampling, repeatLastN }: SequenceChange): void {
+    this.maxTokens = maxTokens ?? this.maxTokens;
+    this.sampling = sampling ?? this.sampling;
+    this.repeatLastN = repeatLastN ?? this.repeatLastN;
+  }
+
+  /** Tokens sampled so far, here and before. */
   get n_sampled(): number {
-    return this.tokens.length - this.n_prompt;
+    return this.tokens.length - this.n_prompt + this.n_resumed;
   }
 
   /** The prompt is not wholly in the cache yet. */

@@ -23,8 +23,9 @@ import { Answer } from "./answer.ts";
 import type { GenerateRequest, Generator, ModelInfo } from "./generator.ts";
 import { CoreHost, type CoreListener, type OnProgress } from "./host.ts";
 import { Live } from "./live.ts";
-import type { CoreInfo, CoreOptions, CoreStats, Sampled } from "./protocol.ts";
-import { samplingRecord } from "./sampling.ts";
+import type { CoreInfo, CoreOptions, CoreStats, Sampled, SequenceChange } from "./protocol.ts";
+import { samplingRecord, withSeed } from "./sampling.ts";
+import type { Change, Steering } from "./steering.ts";
 
 /** Limits of an engine. */
 export interface EngineLimits {
@@ -117,15 +118,18 @@ export class Engine implements Generator {
   async *generate(
     request: GenerateRequest,
     signal?: AbortSignal,
+    steering?: Steering,
   ): AsyncGenerator<StreamEvent, void, undefined> {
     const ids = this.#encode(request);
     const live = this.#submit(request, ids);
+    const n_prompt = ids.length - (request.resume?.ids.length ?? 0);
+    steering?.listen((change) => this.#steer(live, change));
     const onAbort = (): void => live.end({ cancelled: true });
     signal?.addEventListener("abort", onAbort, { once: true });
     if (signal?.aborted) onAbort();
     try {
-      yield { type: "start", replay: null, promptTokens: ids.length };
-      yield* this.#events(request, live, ids.length);
+      yield { type: "start", replay: null, promptTokens: n_prompt };
+      yield* this.#events(request, live, n_prompt);
     } finally {
       signal?.removeEventListener("abort", onAbort);
       this.#release(live);
@@ -152,10 +156,14 @@ export class Engine implements Generator {
       new StopMatcher(request.stop ?? []),
       live.admittedAt,
     );
-    let generated = 0;
+    const { ids, seq } = request.resume ?? { ids: [], seq: 0 };
+    let generated = ids.length;
     let firstAt = 0;
-    let granted = this.#lookahead;
-    let finishReason: FinishReason | undefined;
+    let granted = generated + this.#lookahead;
+    // What another process gave out is said again to nobody, but the text goes on from it.
+    const again = ids.flatMap((id) => answer.push(id)).filter((event) => event.seq > seq);
+    let finishReason = this.#endOf(request, answer, promptTokens + generated);
+    yield* again;
     while (!finishReason) {
       const arrival = await live.next();
       if ("error" in arrival) {
@@ -198,6 +206,15 @@ export class Engine implements Generator {
     };
   }
 
+  /** Why nothing may follow what another process has sampled already. */
+  #endOf(request: GenerateRequest, answer: Answer, n_tokens: number): FinishReason | undefined {
+    const n_resumed = request.resume?.ids.length ?? 0;
+    if (answer.stopped) return "stop";
+    const isFull = n_tokens >= this.model.n_ctx || n_resumed >= (request.maxTokens ?? Infinity);
+    return n_resumed > 0 && isFull ? "length" : undefined;
+  }
+
+  /** The ids to compute before one is sampled: the prompt, and what was sampled before. */
   #encode(request: GenerateRequest): Int32Array {
     const { tokenizer, template } = this.#parts;
     if ((request.prompt === undefined) === (request.messages === undefined)) {
@@ -224,8 +241,21 @@ export class Engine implements Generator {
         { field: "prompt", message: "must give at least one token" },
       ]);
     }
-    if (ids.length >= this.model.n_ctx) throw new ContextFullError(ids.length, this.model.n_ctx);
-    return Int32Array.from(ids);
+    const { n_ctx, n_vocab } = this.model;
+    if (ids.length >= n_ctx) throw new ContextFullError(ids.length, n_ctx);
+    if (request.resume === undefined) return Int32Array.from(ids);
+    const resumed = request.resume.ids;
+    if (ids.length + resumed.length > n_ctx) {
+      throw new ContextFullError(ids.length + resumed.length, n_ctx);
+    }
+    const stranger = resumed.find((id) => !Number.isInteger(id) || id < 0 || id >= n_vocab);
+    if (stranger !== undefined) {
+      throw new RequestError(
+        `Cannot resume the generation: the id ${stranger} is not in the vocabulary of ${n_vocab}`,
+        [{ field: "resume.ids", message: `expected integers from 0 to ${n_vocab - 1}` }],
+      );
+    }
+    return Int32Array.from([...ids, ...resumed]);
   }
 
   #submit(request: GenerateRequest, tokens: Int32Array): Live {
@@ -239,20 +269,34 @@ export class Engine implements Generator {
         1,
       );
     }
-    const sampling = samplingRecord(request.sampling);
-    const live = new Live(this.#nextId++);
+    const live = new Live(this.#nextId++, withSeed(request.sampling));
+    const sampling = samplingRecord(live.sampling);
     this.#live.set(live.id, live);
     this.#host.post({
       type: "submit",
       id: live.id,
       tokens,
+      n_sampled: request.resume?.ids.length ?? 0,
       maxTokens: request.maxTokens ?? this.model.n_ctx,
       endIds: request.ignoreEos ? [] : [...this.#parts.tokenizer.endIds],
       sampling,
       repeatLastN: request.sampling?.repeatLastN ?? 64,
-      credit: this.#lookahead,
+      credit: (request.resume?.ids.length ?? 0) + this.#lookahead,
     });
     return live;
+  }
+
+  /** Changes a sequence; one that has ended stays as it is. */
+  #steer(live: Live, { maxTokens, sampling }: Change): void {
+    const change: SequenceChange = {};
+    if (maxTokens !== undefined) change.maxTokens = maxTokens;
+    if (sampling !== undefined) {
+      const { seed } = live.sampling;
+      live.sampling = { ...live.sampling, ...sampling, seed };
+      change.sampling = samplingRecord(live.sampling);
+      if (sampling.repeatLastN !== undefined) change.repeatLastN = sampling.repeatLastN;
+    }
+    this.#host.post({ type: "steer", id: live.id, change });
   }
 
   #onAdmitted(admitted: [id: number, stream: number][]): void {

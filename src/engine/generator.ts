@@ -5,6 +5,7 @@
  * @module
  */
 import type { StreamEvent } from "../stream/event.ts";
+import type { Steering } from "./steering.ts";
 
 /** One message of a chat. */
 export interface ChatMessage {
@@ -37,6 +38,14 @@ export interface SamplingOptions {
   seed?: number;
 }
 
+/** Where a generation goes on that another process has begun. */
+export interface ResumePoint {
+  /** Ids that were sampled and given out; they are computed again, not sampled. */
+  ids: number[];
+  /** Seq of the last event that was given out; the next one has the one after. */
+  seq: number;
+}
+
 /** What to generate. Exactly one of `prompt` and `messages` is given. */
 export interface GenerateRequest {
   /** Raw text, not wrapped by the chat template. Text in it never becomes a special token. */
@@ -51,6 +60,8 @@ export interface GenerateRequest {
   stop?: string[];
   /** Go on after the end token. Default false. */
   ignoreEos?: boolean;
+  /** Go on from here; `maxTokens` counts from the beginning all the same. Needs the same seed. */
+  resume?: ResumePoint;
 }
 
 /** What a server tells about the model behind a generator. */
@@ -78,10 +89,11 @@ export interface Generator {
    * then it throws: RequestError, ContextFullError, OverloadedError. After `start` a failure is an
    * `error` event, and the iterator never throws. `return()` and `signal` both cancel; `signal`
    * also wakes a pending `next()`, and the stream then ends with `complete` and `finishReason:
-   * "cancelled"`.
+   * "cancelled"`. A generator that can be steered listens to `steering`.
    */
   generate(
     request: GenerateRequest,
     signal?: AbortSignal,
+    steering?: Steering,
   ): AsyncGenerator<StreamEvent, void, undefined>;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { SluiceError } from "../errors.ts";
+import type { SamplingOptions } from "./generator.ts";
 import type { FinishReason } from "../stream/event.ts";
 
 /** What the next wait brings. */
@@ -22,12 +23,15 @@ export class Live {
   startedAt = 0;
   /** The core has forgotten it. */
   ended = false;
+  /** How its tokens are drawn. */
+  sampling: SamplingOptions & { seed: number };
   readonly #tokens: { token: number; finish: FinishReason | undefined }[] = [];
   #last: Arrival | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(id: number) {
+  constructor(id: number, sampling: SamplingOptions & { seed: number } = { seed: 0 }) {
     this.id = id;
+    this.sampling = sampling;
   }
 
   /** Takes a sampled token. */

@@ -30,7 +30,10 @@ export interface CoreOptions {
 export interface SubmitMessage {
   type: "submit";
   id: number;
+  /** Prompt, then what was sampled before, where another process began. */
   tokens: Int32Array;
+  /** How many of them were sampled; they count for `maxTokens`, the draw and `credit`. */
+  n_sampled: number;
   maxTokens: number;
   /** Ids that end the sequence. */
   endIds: number[];
@@ -40,6 +43,14 @@ export interface SubmitMessage {
   repeatLastN: number;
   /** May sample up to this many tokens in all. */
   credit: number;
+}
+
+/** What may change about a sequence that runs or waits; what is absent stays. */
+export interface SequenceChange {
+  maxTokens?: number;
+  /** As in `SubmitMessage`. */
+  sampling?: Float64Array;
+  repeatLastN?: number;
 }
 
 /** From the engine to the core. */
@@ -52,6 +63,7 @@ export type ToCore =
   }
   | SubmitMessage
   | { type: "credit"; id: number; upTo: number }
+  | { type: "steer"; id: number; change: SequenceChange }
   | { type: "cancel"; id: number }
   | { type: "stats" }
   | { type: "close" };

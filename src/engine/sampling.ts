@@ -27,14 +27,18 @@ const RULES: Readonly<Record<keyof SamplingOptions, [(x: number) => boolean, str
   seed: [(x) => Number.isInteger(x) && x >= 0 && x < 2 ** 32, "an integer of 32 bits"],
 };
 
+/** The same options with a seed; one is drawn where there is none. */
+export function withSeed(options: SamplingOptions = {}): SamplingOptions & { seed: number } {
+  return { ...options, seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]! };
+}
+
 /**
  * temperature, top_k, top_p, min_p, repeat_penalty, seed, position, 0. Without a seed one is drawn.
  *
  * @throws {RequestError} that names every option that is not acceptable
  */
 export function samplingRecord(options: SamplingOptions = {}): Float64Array {
-  const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
-  const all = { ...samplingDefaults, ...options, seed };
+  const all = { ...samplingDefaults, ...withSeed(options) };
   const fields = Object.entries(RULES).flatMap(([field, [fits, expected]]) => {
     const value = all[field as keyof SamplingOptions];
     return fits(value) ? [] : [{ field, message: `is ${value}, expected ${expected}` }];
@@ -43,6 +47,6 @@ export function samplingRecord(options: SamplingOptions = {}): Float64Array {
     const names = fields.map(({ field, message }) => `${field} ${message}`).join("; ");
     throw new RequestError(`Cannot start the generation: ${names}`, fields);
   }
-  const { temperature, topK, topP, minP, repeatPenalty } = all;
+  const { temperature, topK, topP, minP, repeatPenalty, seed } = all;
   return Float64Array.of(temperature, topK, topP, minP, repeatPenalty, seed, 0, 0);
 }

@@ -71,23 +71,32 @@ function nesting(text: string, depthMax: number): number {
 }
 
 /**
+ * A text as a JSON object.
+ *
+ * @param name what the text is to its client, for the errors
+ * @throws RequestError
+ */
+export function parseJsonObject(text: string, name = "body"): JsonObject {
+  if (nesting(text, DEPTH_MAX) > DEPTH_MAX) {
+    throw new RequestError(`Cannot read the ${name}: it is nested deeper than ${DEPTH_MAX} levels`);
+  }
+  let object: unknown;
+  try {
+    object = JSON.parse(text);
+  } catch (cause) {
+    throw new RequestError(`Cannot read the ${name}: it is not valid JSON`, [], { cause });
+  }
+  if (typeof object !== "object" || object === null || Array.isArray(object)) {
+    throw new RequestError(`Cannot read the ${name}: expected a JSON object`);
+  }
+  return object as JsonObject;
+}
+
+/**
  * The body as a JSON object.
  *
  * @throws RequestError with status 413 where it is larger than `bytesMax`, else 400
  */
 export async function readJsonObject(request: Request, bytesMax: number): Promise<JsonObject> {
-  const text = decodeUtf8(await readBytes(request, bytesMax));
-  if (nesting(text, DEPTH_MAX) > DEPTH_MAX) {
-    throw new RequestError(`Cannot read the body: it is nested deeper than ${DEPTH_MAX} levels`);
-  }
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch (cause) {
-    throw new RequestError("Cannot read the body: it is not valid JSON", [], { cause });
-  }
-  if (typeof body !== "object" || body === null || Array.isArray(body)) {
-    throw new RequestError("Cannot read the body: expected a JSON object");
-  }
-  return body as JsonObject;
+  return parseJsonObject(decodeUtf8(await readBytes(request, bytesMax)));
 }

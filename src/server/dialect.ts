@@ -9,6 +9,7 @@
 import type { GenerateRequest, ModelInfo } from "../engine/generator.ts";
 import type { FinishReason, GenerationStats, StreamEvent, UsageEvent } from "../stream/event.ts";
 import type { SseMessage } from "../stream/sse.ts";
+import type { OnDisconnect } from "../stream/stream.ts";
 import type { JsonObject } from "./fields.ts";
 import type { PublicError } from "./public_error.ts";
 
@@ -21,8 +22,22 @@ export interface AnswerContext {
   readonly created: number;
 }
 
-/** Messages of one event, in order; none where the dialect has nothing to say about it. */
-export type Encode = (event: StreamEvent) => SseMessage[];
+/**
+ * Messages of the event at `seq`, in order and new each time; none where the dialect has nothing to
+ * say about it.
+ *
+ * A reader may begin at any seq: what is remembered from one call to the next is only what the
+ * event just before says.
+ */
+export type Encode = (event: StreamEvent, seq: number) => SseMessage[];
+
+/** How a client wants its stream to be treated. */
+export interface Delivery {
+  /** What happens when its last reader goes before the end. Default cancel. */
+  readonly onDisconnect: OnDisconnect;
+  /** False keeps it out of the store. Default true. */
+  readonly isResumable: boolean;
+}
 
 /** A finished generation, for an answer in one piece. */
 export interface Completion {
@@ -45,6 +60,8 @@ export type Exchange = StreamExchange | WholeExchange;
 
 interface AcceptedRequest {
   readonly request: GenerateRequest;
+  /** What happens to the stream beside what its request says. */
+  readonly delivery: Delivery;
   /** The JSON body of a failure of this exchange before its headers. */
   errorBody(error: PublicError): unknown;
 }
@@ -83,6 +100,10 @@ export interface Dialect {
   readonly name: string;
   readonly generates: readonly GenerateRoute[];
   readonly describes: readonly ModelRoute[];
+  /** Whether the start event has a message of its own in some stream. Default false. */
+  readonly opensWithMessage?: boolean;
+  /** Written where the server stops before a stream has ended. Default a comment. */
+  readonly shutdown?: SseMessage;
   /** The JSON body of a failure before a request was accepted. */
   errorBody(error: PublicError): unknown;
 }

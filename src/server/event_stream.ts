@@ -1,57 +1,95 @@
 /**
- * The body of a streamed answer: a run, pulled event by event into SSE messages.
+ * The body of a streamed answer: a reader of a stream, pulled event by event into bytes.
  *
  * Pull, never push: nothing is computed or queued that nobody has asked for. One message is one
- * chunk. Pings belong to the reader: they are written between events only, and only while a read
- * waits.
+ * chunk, unless the server groups them. Pings belong to the reader: they are written between events
+ * only, and only while a read waits.
  *
  * @module
  */
-import type { StreamEvent } from "../stream/event.ts";
-import { encodeSseBytes, type SseMessage } from "../stream/sse.ts";
+import { type Cursor, messageId } from "../stream/cursor.ts";
+import { isTerminal } from "../stream/log.ts";
+import type { Entry, StreamReader } from "../stream/reader.ts";
+import type { StreamingConfig } from "../stream/config.ts";
+import { ChunkGroup } from "../stream/group.ts";
+import type { SseMessage } from "../stream/sse.ts";
 import type { Encode } from "./dialect.ts";
-import { isTerminal, type Report, type Run } from "./run.ts";
+import { type Framing, sseFraming } from "./framing.ts";
+import { publicError } from "./public_error.ts";
+import type { Report } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
 
-/**
- * What every stream says first, before the model has answered, so that headers and proxies get
- * moving.
- */
-const PREAMBLE: SseMessage = { retry: 3000, comment: "ok" };
-const PING: SseMessage = { comment: "ping" };
+/** Seq of an event that is in no log; larger than any. */
+const LOST_SEQ = 2 ** 32 - 1;
+const RETRY_MS = 3000;
+/** After a shutdown the next process is there soon. */
+const RETRY_SHUTDOWN_MS = 1000;
 
 /**
- * Headers of every event stream. `Connection` is the adapters' business: only they know the
- * version.
+ * Headers of every event stream beside its type. `Connection` is the adapters' business: only they
+ * know the version.
  */
 export const STREAM_HEADERS: Readonly<Record<string, string>> = {
-  "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache, no-store, no-transform",
   "x-accel-buffering": "no",
 };
 
-/** Reads one run for one client. */
-class EventReader implements UnderlyingDefaultSource<Uint8Array> {
-  readonly #run: Run;
-  readonly #encode: Encode;
+/** What is read, and how it is written. */
+export interface EventStreamParts {
+  readonly reader: StreamReader;
+  readonly encode: Encode;
+  /** Id of the stream where messages carry ids. */
+  readonly id?: string | undefined;
+  /** The start event has a message, which the preamble's id must not count as delivered. */
+  readonly opensWithMessage?: boolean | undefined;
+  /** What the client has already; the reader starts at or before it. */
+  readonly cursor?: Cursor | undefined;
+  /** A ping after so much silence; 0 is never. */
+  readonly keepAliveMs: number;
+  /** Default SSE. */
+  readonly framing?: Framing | undefined;
+  /** Written where the server stops before the stream has ended. Default a comment. */
+  readonly shutdown?: SseMessage | undefined;
+  readonly report: Report;
+}
+
+/** A failure that is the reader's own, not its stream's, as the last event that it gets. */
+function lost(thrown: unknown): Entry {
+  const { code, message, hints } = publicError(thrown);
+  return { seq: LOST_SEQ, event: { type: "error", code, message, hints: [...hints] } };
+}
+
+/** Reads one stream for one client. */
+class EventSource implements UnderlyingDefaultSource<Uint8Array> {
+  readonly #parts: EventStreamParts;
   readonly #silence: Silence;
-  readonly #report: Report;
-  /** The event that is waited for; a ping leaves it pending for the next pull. */
-  #wanted: Promise<StreamEvent> | undefined;
+  readonly #framing: Framing;
+  /** Seq of the last event that was sent. */
+  #seq = 0;
+  /** The entry that is waited for; a ping leaves it pending for the next pull. */
+  #wanted: Promise<Entry | undefined> | undefined;
   #isGone = false;
 
-  constructor(run: Run, encode: Encode, keepAliveMs: number, report: Report) {
-    this.#run = run;
-    this.#encode = encode;
-    this.#silence = new Silence(keepAliveMs);
-    this.#report = report;
+  constructor(parts: EventStreamParts) {
+    this.#parts = parts;
+    this.#silence = new Silence(parts.keepAliveMs);
+    this.#framing = parts.framing ?? sseFraming();
   }
 
+  /**
+   * What every stream says first, before the model has answered, so that headers and proxies get
+   * moving, and so that a client that is cut off now resumes.
+   */
   start(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    controller.enqueue(encodeSseBytes(PREAMBLE));
-    for (const message of this.#encode(this.#run.start)) {
-      controller.enqueue(encodeSseBytes(message));
-    }
+    const { id, cursor, reader, opensWithMessage } = this.#parts;
+    const isNew = id !== undefined && cursor === undefined;
+    const parts = opensWithMessage === true ? 1 : 0;
+    controller.enqueue(this.#framing.opening({
+      retry: RETRY_MS,
+      ...(isNew && { id: messageId(id, 0, 0, parts) }),
+      comment: "ok",
+    }));
+    reader.onEvict = () => this.#close(controller);
   }
 
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
@@ -59,49 +97,101 @@ class EventReader implements UnderlyingDefaultSource<Uint8Array> {
       // Some events have no message, and a pull that enqueues nothing is not called again.
       while (!await this.#step(controller));
     } catch (thrown) {
-      // Only a fault of a dialect comes here: the run must not outlive it.
-      this.#report(thrown);
-      await this.#run.cancel();
+      // Only a fault of a dialect comes here: a body that is cut says more than one that ends.
+      this.#parts.report(thrown);
+      this.#isGone = true;
+      await this.#parts.reader.close();
       throw thrown;
     }
   }
 
   /** Takes one event or a silence; true once that has told the client something. */
   async #step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
-    this.#wanted ??= this.#run.next();
-    const event = await this.#silence.wait(this.#wanted);
+    this.#wanted ??= this.#parts.reader.next().catch(lost);
+    const entry = await this.#silence.wait(this.#wanted);
     if (this.#isGone) return true;
-    if (event === SILENCE) {
-      controller.enqueue(encodeSseBytes(PING));
+    if (entry === SILENCE) {
+      controller.enqueue(this.#framing.ping(this.#seq));
       return true;
     }
     this.#wanted = undefined;
-    const messages = this.#encode(event);
-    for (const message of messages) controller.enqueue(encodeSseBytes(message));
-    if (isTerminal(event)) controller.close();
-    return messages.length > 0 || isTerminal(event);
+    if (entry === undefined) return this.#shutDown(controller);
+    const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
+    for (const chunk of chunks) controller.enqueue(chunk);
+    this.#seq = entry.seq;
+    if (isTerminal(entry.event)) this.#close(controller);
+    return chunks.length > 0 || this.#isGone;
+  }
+
+  /** The messages of an event that the client does not have, each with its id. */
+  #messages({ seq, event }: Entry): SseMessage[] {
+    const { id, cursor, encode } = this.#parts;
+    const encoded = encode(event, seq);
+    const parts = encoded.length;
+    const messages = id === undefined || seq === LOST_SEQ
+      ? encoded
+      : encoded.map((message, i) => ({ ...message, id: messageId(id, seq, i + 1, parts) }));
+    if (cursor === undefined || seq > cursor.seq) return messages;
+    return seq < cursor.seq ? [] : messages.slice(cursor.part ?? parts);
+  }
+
+  /** The server stops; the client is told when to look for what follows. */
+  #shutDown(controller: ReadableStreamDefaultController<Uint8Array>): true {
+    const message = this.#parts.shutdown ?? { comment: "shutdown" };
+    const chunk = this.#framing.shutdown({ retry: RETRY_SHUTDOWN_MS, ...message });
+    if (chunk !== undefined) controller.enqueue(chunk);
+    this.#close(controller);
+    return true;
+  }
+
+  #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#silence.stop();
+    void this.#parts.reader.close();
+    controller.close();
   }
 
   /** The one sign of a disconnect that every runtime gives. */
   cancel(): Promise<void> {
     this.#isGone = true;
     this.#silence.stop();
-    return this.#run.cancel();
+    return this.#parts.reader.close();
   }
 }
 
 /**
- * A run as bytes.
+ * A reader of a stream as bytes.
  *
- * @param keepAliveMs a ping after so much silence; 0 is never
+ * @param grouping several events in one chunk, as `bufferSize` and `flushIntervalMs` say
  */
 export function eventStream(
-  run: Run,
-  encode: Encode,
-  keepAliveMs: number,
-  report: Report,
+  parts: EventStreamParts,
+  grouping?: Pick<StreamingConfig, "bufferSize" | "flushIntervalMs">,
 ): ReadableStream<Uint8Array> {
-  return new ReadableStream(new EventReader(run, encode, keepAliveMs, report), {
-    highWaterMark: 0,
-  });
+  const stream = new ReadableStream(new EventSource(parts), { highWaterMark: 0 });
+  return grouping === undefined || grouping.bufferSize === 1 ? stream : grouped(stream, grouping);
+}
+
+/** The same bytes in fewer chunks; the preamble is never held up. */
+function grouped(
+  stream: ReadableStream<Uint8Array>,
+  grouping: Pick<StreamingConfig, "bufferSize" | "flushIntervalMs">,
+): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  const read = async (): Promise<Uint8Array | undefined> => (await reader.read()).value;
+  const group = new ChunkGroup(read, grouping);
+  let isOpen = false;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const chunk = isOpen ? await group.next() : await read();
+      isOpen = true;
+      if (chunk === undefined) controller.close();
+      else controller.enqueue(chunk);
+    },
+    cancel(reason) {
+      group.stop();
+      return reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
 }

@@ -9,6 +9,7 @@
 import * as v from "valibot";
 import { type FieldError, RequestError } from "../errors.ts";
 import type { ChatMessage, SamplingOptions } from "../engine/generator.ts";
+import type { Delivery } from "./dialect.ts";
 
 /** A request body as it was read: an object whose fields are not checked yet. */
 export type JsonObject = { readonly [field: string]: unknown };
@@ -21,6 +22,8 @@ export const STOPS_MAX = 16;
 export const STOP_CHARS_MAX = 256;
 /** Most bad fields that one answer lists. */
 const LISTED_FIELDS_MAX = 64;
+/** Longest time that a stream waits for its reader to come back: a day. */
+const GRACE_MS_MAX = 86_400_000;
 const INT32_MAX = 2 ** 31 - 1;
 const UINT32_MAX = 2 ** 32 - 1;
 
@@ -174,6 +177,38 @@ export const samplingFields = {
   stop: v.nullish(stop),
   ignore_eos: v.nullish(boolean),
 } as const;
+
+const isGrace = (value: unknown): boolean => {
+  const ms = (value as { grace_ms?: unknown } | null)?.grace_ms;
+  return Number.isSafeInteger(ms) && Number(ms) >= 0 && Number(ms) <= GRACE_MS_MAX;
+};
+
+/** What a client says about its stream rather than about its tokens, in every dialect. */
+export const deliveryFields = {
+  on_disconnect: v.nullish(expected<"cancel" | "continue" | "pause" | { grace_ms: number }>(
+    `"cancel", "continue", "pause" or {"grace_ms": an integer from 0 to ${GRACE_MS_MAX}}`,
+    (value) => ["cancel", "continue", "pause"].includes(value as string) || isGrace(value),
+  )),
+  /** false: the stream and its request are kept in no store. */
+  resumable: v.nullish(boolean),
+  /** false: a disconnect only detaches, as `on_disconnect: "continue"`. */
+  cancellable: v.nullish(boolean),
+} as const;
+
+/** The delivery out of the wire's names. */
+export function deliveryOf(
+  { on_disconnect, resumable, cancellable }: v.InferOutput<
+    v.ObjectSchema<typeof deliveryFields, undefined>
+  >,
+): Delivery {
+  const onDisconnect = on_disconnect ?? (cancellable === false ? "continue" : "cancel");
+  return {
+    onDisconnect: typeof onDisconnect === "object"
+      ? { graceMs: onDisconnect.grace_ms }
+      : onDisconnect,
+    isResumable: resumable ?? true,
+  };
+}
 
 /** What `samplingFields` give once they are checked. */
 export type SamplingFields = v.InferOutput<v.ObjectSchema<typeof samplingFields, undefined>>;

@@ -64,3 +64,17 @@ export function refuseCrossSite(request: Request): void {
     status: 403,
   });
 }
+
+/**
+ * Whom a stream belongs to: a hash of the client's key, so that no key is kept; "" without one.
+ *
+ * A stream of one owner is unknown to all others.
+ */
+export async function ownerOf(request: Request): Promise<string> {
+  const key = request.headers.get("x-api-key") ?? request.headers.get("authorization");
+  if (key === null) return "";
+  const secret = key.replace(/^bearer\s+/i, "");
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
+  return Array.from(new Uint8Array(hash, 0, 16), (byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
+}

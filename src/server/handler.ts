@@ -10,15 +10,29 @@
 import type { Generator } from "../engine/generator.ts";
 import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
 import { readJsonObject } from "./body.ts";
-import type { Dialect, Exchange, GenerateRoute, ModelRoute } from "./dialect.ts";
+import type { JsonObject } from "./fields.ts";
+import type { StreamingConfig } from "../stream/config.ts";
+import type { StreamStore } from "../stream/store.ts";
+import type { StreamCounts, StreamLimits } from "../stream/streams.ts";
+import { readControl } from "./control.ts";
+import type { AnswerContext, Dialect, GenerateRoute, ModelRoute } from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
-import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
-import { HostGate, refuseCrossSite } from "./gate.ts";
+import { framingOf } from "./framing.ts";
+import { HostGate, ownerOf, refuseCrossSite } from "./gate.ts";
 import { type PublicError, publicError } from "./public_error.ts";
 import { Router } from "./router.ts";
-import { Run } from "./run.ts";
-import { wholeBody } from "./whole_body.ts";
+import {
+  type Accepted,
+  checkHandshake,
+  type Socket,
+  SOCKET_DEFAULTS,
+  type SocketLimits,
+  type SocketListener,
+  SocketSession,
+  wantsSocket,
+} from "./socket.ts";
+import { cursorOf, idempotencyKeyOf, type SpokenRoute, Streaming, withSeed } from "./streaming.ts";
 
 /** How a handler behaves; every field has a default. */
 export interface HandlerOptions {
@@ -39,20 +53,38 @@ export interface HandlerOptions {
    * cap.
    */
   maxTokens?: number;
+  /** How events are grouped into chunks of bytes. Default one event each, at once. */
+  streaming?: StreamingConfig;
+  /** Limits of streams: readers, memory, age, silence; every one has a default. */
+  streams?: StreamLimits;
+  /** Limits of one WebSocket: message, idle time, streams, send queue; each has a default. */
+  sockets?: SocketLimits;
+  /** Where streams outlive this process. Default nowhere. */
+  store?: StreamStore;
   /** Told of every failure that a client gets only a sentence about. Default `console.error`. */
   onError?: (failure: unknown) => void;
 }
+
+/** Begins the session of a socket that an adapter has opened. */
+export type OpenSocket = (socket: Socket) => SocketListener;
 
 /** A fetch handler that can be brought to a graceful end. */
 export interface Handler {
   /** Answers one request; never throws. */
   (request: Request): Promise<Response>;
   /**
-   * Refuses new generations, lets the running ones end for `graceMs`, then cancels them; their
-   * streams still get their terminal event. Resolves when none runs; a reader that does not read is
-   * given up after a second.
+   * Refuses new generations and lets the running ones end for `graceMs`. Then those in a store are
+   * left to the next process, their readers told when to come back, and the others are cancelled,
+   * with their terminal event. Resolves when none runs.
    */
   drain(graceMs?: number): Promise<void>;
+  /**
+   * Checks a request for a WebSocket, for adapters that can open one: what begins its session, or a
+   * refusal, or undefined where it is no such request. Never throws.
+   */
+  upgrade?(request: Request): Promise<OpenSocket | Response | undefined>;
+  /** How many streams and readers there are, and which limits were met how often. */
+  readonly streams: StreamCounts;
 }
 
 type Serve = (request: Request, rest: string) => Promise<Response> | Response;
@@ -64,11 +96,13 @@ interface Endpoint {
   readonly errorBody: ErrorBody;
 }
 
+/** One stream, whoever made it. */
+const STREAM_PATH = "/v1/streams/*";
+/** The route that has a WebSocket twin, which always speaks the native dialect. */
+const SOCKET_PATH = "/v1/stream";
 const DIALECTS: readonly Dialect[] = [openai, native];
 /** Seconds after which a client of a loading or ending server may ask again. */
 const RETRY_AFTER_S = 1;
-/** How long a cancelled generation may take to end before a drain stops waiting for it. */
-const CANCEL_MS = 1000;
 /** Largest value of an option; a timer that is set to more fires at once. */
 const OPTION_MAX = 2 ** 31 - 1;
 
@@ -96,14 +130,15 @@ function allowOf(methods: ReadonlyMap<string, Serve>): string {
 }
 
 /**
- * The body as its client gets it. In process no socket tells that the client has gone, but the
+ * The response as its client gets it. In process no socket tells that the client has gone, but the
  * signal of its request does: what waits for the body is rejected, as by a fetch, and the source is
  * cancelled. On a socket that signal is left alone: Deno aborts it at every end, and misses
  * disconnects of requests with a body.
  */
-function bodyFor(request: Request, body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  if (request.headers.has("host")) return body;
-  return body.pipeThrough(new TransformStream(), { signal: request.signal });
+function tied(request: Request, response: Response): Response {
+  if (request.headers.has("host") || response.body === null) return response;
+  const body = response.body.pipeThrough(new TransformStream(), { signal: request.signal });
+  return new Response(body, response);
 }
 
 function checkOption(name: string, value: number, min: number): number {
@@ -117,10 +152,13 @@ function checkOption(name: string, value: number, min: number): number {
 
 /** The state behind one handler. */
 class Service {
-  readonly #options: Required<Omit<HandlerOptions, "hosts">>;
+  readonly #options: Required<Pick<HandlerOptions, "bodyBytesMax" | "keepAliveMs" | "onError">>;
+  readonly #streaming: Streaming;
+  readonly #routes = new Map<string, SpokenRoute>();
   readonly #gate: HostGate;
   readonly #router = new Router<Endpoint>();
-  readonly #runs = new Set<Run>();
+  readonly #socketLimits: Required<SocketLimits>;
+  readonly #sessions = new Set<SocketSession>();
   #generator: Generator | undefined;
   #loadFailure: { readonly thrown: unknown } | undefined;
   #isDraining = false;
@@ -130,12 +168,34 @@ class Service {
     this.#options = {
       bodyBytesMax: checkOption("bodyBytesMax", options.bodyBytesMax ?? 1 << 20, 1),
       keepAliveMs: checkOption("keepAliveMs", Math.round(options.keepAliveMs ?? 5000), 0),
-      maxTokens: checkOption("maxTokens", options.maxTokens ?? OPTION_MAX, 1),
       // deno-lint-ignore no-console -- a server that hides why it failed cannot be run
       onError: options.onError ?? ((failure) => console.error(failure)),
     };
+    this.#socketLimits = { ...SOCKET_DEFAULTS, ...options.sockets };
+    for (const [name, value] of Object.entries(this.#socketLimits)) {
+      checkOption(`sockets.${name}`, value, name === "idleMs" ? 0 : 1);
+    }
     this.#watch(generator);
+    this.#streaming = new Streaming({
+      limits: options.streams,
+      store: options.store,
+      routes: this.#routes,
+      generator: Promise.resolve(generator),
+      ready: () => this.#ready(),
+      keepAliveMs: this.#options.keepAliveMs,
+      grouping: options.streaming,
+      maxTokens: options.maxTokens === undefined
+        ? undefined
+        : checkOption("maxTokens", options.maxTokens, 1),
+      report: this.#options.onError,
+    });
     this.#addRoutes();
+    // A failed load has been told; there is nothing to go on with then.
+    Promise.resolve(generator).then(() => this.#streaming.streams.recover(), () => undefined);
+  }
+
+  get streams(): StreamCounts {
+    return this.#streaming.streams.counts;
   }
 
   #watch(generator: Generator | Promise<Generator>): void {
@@ -156,17 +216,27 @@ class Service {
     for (const dialect of DIALECTS) {
       const { errorBody } = dialect;
       for (const route of dialect.generates) {
-        this.#add(
-          "POST",
-          route.path,
-          errorBody,
-          (request) => this.#generate(route, request),
-        );
+        const spoken = { dialect, route };
+        this.#routes.set(route.path, spoken);
+        this.#add("POST", route.path, errorBody, (request) => this.#generate(spoken, request));
       }
       for (const route of dialect.describes) {
         this.#add("GET", route.path, errorBody, (_request, rest) => this.#describe(route, rest));
       }
     }
+    this.#add("GET", STREAM_PATH, native.errorBody, async (request, id) => {
+      const owner = await ownerOf(request);
+      const cursor = cursorOf(request);
+      return tied(request, await this.#streaming.read(id, owner, cursor, framingOf(request)));
+    });
+    this.#add("POST", STREAM_PATH, native.errorBody, (request, rest) => {
+      return this.#control(request, rest);
+    });
+    this.#add("DELETE", STREAM_PATH, native.errorBody, async (request, id) => {
+      refuseCrossSite(request);
+      await this.#streaming.stop(id, await ownerOf(request));
+      return new Response(null, { status: 204 });
+    });
     this.#add("GET", "/health", openai.errorBody, () => this.#health());
     this.#add("GET", "/health/ready", openai.errorBody, () => this.#health());
     this.#add("GET", "/health/live", openai.errorBody, () => json({ status: "ok" }, 200));
@@ -222,11 +292,15 @@ class Service {
   }
 
   #refuse(thrown: unknown, errorBody: ErrorBody): Response {
+    return refusal(this.#tell(thrown), errorBody);
+  }
+
+  #tell(thrown: unknown): PublicError {
     const error = publicError(thrown);
     // A failed load was told when it failed.
     const isNews = error.status >= 500 && thrown !== this.#loadFailure?.thrown;
     if (isNews) this.#options.onError(thrown);
-    return refusal(error, errorBody);
+    return error;
   }
 
   /** The generator, if it is there and takes requests. */
@@ -256,64 +330,97 @@ class Service {
     if (this.#loadFailure !== undefined) return json({ status: "failed" }, 503);
     if (this.#isDraining) return json({ status: "stopping" }, 503);
     if (this.#generator === undefined) return json({ status: "loading" }, 503);
-    return json({ status: "ok", model: this.#generator.model.id }, 200);
+    // The model answers, but a stream could not be resumed after a restart now.
+    const status = this.#streaming.streams.degraded ? "degraded" : "ok";
+    return json({ status, model: this.#generator.model.id }, 200);
   }
 
-  async #generate(route: GenerateRoute, request: Request): Promise<Response> {
+  async #generate({ route }: SpokenRoute, request: Request): Promise<Response> {
     refuseCrossSite(request);
+    const owner = await ownerOf(request);
+    const framing = framingOf(request);
+    const resumed = await this.#streaming.resume(owner, cursorOf(request), framing);
+    if (resumed !== undefined) return tied(request, resumed);
+    const idempotencyKey = idempotencyKeyOf(request);
     const body = await readJsonObject(request, this.#options.bodyBytesMax);
-    const generator = this.#ready();
-    const exchange = route.accept(body, {
-      model: generator.model,
-      id: crypto.randomUUID().replaceAll("-", ""),
-      created: Math.floor(Date.now() / 1000),
-    });
+    const { ask, context, exchange } = this.#accept(route, body, owner, idempotencyKey);
     try {
-      return await this.#answer(generator, exchange, request);
+      return tied(request, await this.#streaming.answer({ ...ask, framing }, context, exchange));
     } catch (thrown) {
       return this.#refuse(thrown, exchange.errorBody);
     }
   }
 
-  async #answer(generator: Generator, exchange: Exchange, request: Request): Promise<Response> {
-    const { onError, keepAliveMs, maxTokens } = this.#options;
-    const isCapped = maxTokens < (exchange.request.maxTokens ?? OPTION_MAX);
-    const run = await Run.begin(
-      generator,
-      isCapped ? { ...exchange.request, maxTokens } : exchange.request,
-      onError,
-    );
-    if (this.#isDraining) {
-      await run.cancel();
-      this.#ready();
+  /** `POST /v1/streams/{id}/control`. */
+  async #control(request: Request, rest: string): Promise<Response> {
+    refuseCrossSite(request);
+    const [id = "", verb, ...more] = rest.split("/");
+    if (verb !== "control" || more.length > 0) {
+      throw new RequestError("Cannot find it: a stream takes POST at /control alone", [], {
+        code: "not_found",
+        status: 404,
+      });
     }
-    this.#runs.add(run);
-    void run.over.then(() => this.#runs.delete(run));
-    const body = exchange.stream
-      ? eventStream(run, exchange.encoder(), keepAliveMs, onError)
-      : wholeBody(run, (completion) => exchange.answer(completion), keepAliveMs);
-    return new Response(bodyFor(request, body), {
-      headers: exchange.stream ? STREAM_HEADERS : JSON_HEADERS,
+    const body = await readJsonObject(request, this.#options.bodyBytesMax);
+    const control = readControl(body);
+    await this.#streaming.control(id, await ownerOf(request), control);
+    return json({ stream: id, action: control.action }, 200);
+  }
+
+  #accept(
+    route: GenerateRoute,
+    body: JsonObject,
+    owner: string,
+    idempotencyKey: string | undefined,
+  ): Accepted {
+    const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    const context: AnswerContext = {
+      model: this.#ready().model,
+      id: crypto.randomUUID().replaceAll("-", ""),
+      created: Math.floor(Date.now() / 1000),
+    };
+    const exchange = route.accept(withSeed(body, seed), context);
+    return { ask: { path: route.path, body, seed, owner, idempotencyKey }, context, exchange };
+  }
+
+  async upgrade(request: Request): Promise<OpenSocket | Response | undefined> {
+    if (!wantsSocket(request)) return undefined;
+    try {
+      this.#gate.check(request);
+      if (new URL(request.url).pathname !== SOCKET_PATH) return undefined;
+      refuseCrossSite(request);
+      checkHandshake(request);
+      if (this.#isDraining) this.#ready();
+      const owner = await ownerOf(request);
+      return (socket) => this.#openSocket(socket, owner);
+    } catch (thrown) {
+      return this.#refuse(thrown, native.errorBody);
+    }
+  }
+
+  #openSocket(socket: Socket, owner: string): SocketSession {
+    const { route } = this.#routes.get(SOCKET_PATH)!;
+    const session = new SocketSession(socket, {
+      streaming: this.#streaming,
+      owner,
+      limits: this.#socketLimits,
+      keepAliveMs: this.#options.keepAliveMs,
+      path: SOCKET_PATH,
+      accept: (body, idempotencyKey) => this.#accept(route, body, owner, idempotencyKey),
+      errorBody: native.errorBody,
+      tell: (thrown) => this.#tell(thrown),
+      onEnd: (ended) => this.#sessions.delete(ended),
     });
+    this.#sessions.add(session);
+    // It was let in before the server began to stop.
+    if (this.#isDraining) void session.shutDown();
+    return session;
   }
 
   async drain(graceMs: number): Promise<void> {
     this.#isDraining = true;
-    await this.#settled(graceMs);
-    for (const run of this.#runs) run.stop();
-    await this.#settled(CANCEL_MS);
-    // Their readers do not read. What they hold is wanted back all the same.
-    await Promise.all([...this.#runs].map((run) => run.cancel()));
-  }
-
-  /** Waits until no generation runs, at most so long. */
-  async #settled(withinMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, Math.min(withinMs, OPTION_MAX));
-    });
-    await Promise.race([Promise.all([...this.#runs].map((run) => run.over)), late]);
-    clearTimeout(timer);
+    await this.#streaming.drain(graceMs);
+    await Promise.all([...this.#sessions].map((session) => session.shutDown()));
   }
 }
 
@@ -333,8 +440,12 @@ export function createHandler(
   options: HandlerOptions = {},
 ): Handler {
   const service = new Service(generator, options);
-  return Object.assign(
+  const handler = Object.assign(
     (request: Request) => service.handle(request),
-    { drain: (graceMs = 0) => service.drain(graceMs) },
+    {
+      drain: (graceMs = 0) => service.drain(graceMs),
+      upgrade: (request: Request) => service.upgrade(request),
+    },
   );
+  return Object.defineProperty(handler, "streams", { get: () => service.streams }) as Handler;
 }

@@ -4,7 +4,8 @@
  * @module
  */
 export { createHandler } from "./handler.ts";
-export type { Handler, HandlerOptions } from "./handler.ts";
+export type { Handler, HandlerOptions, OpenSocket } from "./handler.ts";
+export type { Socket, SocketLimits, SocketListener } from "./socket.ts";
 export { inProcessFetch } from "./fetch.ts";
 export type { Fetch } from "./fetch.ts";
 export type {
@@ -12,8 +13,13 @@ export type {
   GenerateRequest,
   Generator,
   ModelInfo,
+  ResumePoint,
   SamplingOptions,
 } from "../engine/generator.ts";
+export { type Change, Steering } from "../engine/steering.ts";
+export { StreamingConfig, type StreamingOptions } from "../stream/config.ts";
+export type { StoredStream, StreamRecord, StreamStore } from "../stream/store.ts";
+export type { StreamCounts, StreamLimits } from "../stream/streams.ts";
 export type {
   Channel,
   CompleteEvent,

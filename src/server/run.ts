@@ -8,6 +8,10 @@
  */
 import type { GenerateRequest, Generator } from "../engine/generator.ts";
 import type { ErrorEvent, StartEvent, StreamEvent } from "../stream/event.ts";
+import { type Change, Steering } from "../engine/steering.ts";
+import { isTerminal } from "../stream/log.ts";
+import type { StreamReader } from "../stream/reader.ts";
+import type { StreamSource } from "../stream/stream.ts";
 import type { Completion } from "./dialect.ts";
 import { usageOf } from "./dialect.ts";
 import { publicError, publicEvent } from "./public_error.ts";
@@ -16,16 +20,12 @@ import { EngineError, SluiceError } from "../errors.ts";
 /** Told of every failure that clients hear little about; must not throw. */
 export type Report = (failure: unknown) => void;
 
-/** True for the event that ends a stream. */
-export function isTerminal(event: StreamEvent): boolean {
-  return event.type === "complete" || event.type === "error";
-}
-
 /** One generation in progress. */
-export class Run {
+export class Run implements StreamSource {
   readonly #events: AsyncGenerator<StreamEvent, void, undefined>;
   readonly #abort: AbortController;
   readonly #report: Report;
+  readonly #steering: Steering;
   #isOver = false;
   /** The start event. */
   readonly start: StartEvent;
@@ -38,11 +38,13 @@ export class Run {
     events: AsyncGenerator<StreamEvent, void, undefined>,
     abort: AbortController,
     report: Report,
+    steering: Steering,
   ) {
     this.start = start;
     this.#events = events;
     this.#abort = abort;
     this.#report = report;
+    this.#steering = steering;
     this.over = new Promise((resolve) => this.#settle = resolve);
   }
 
@@ -53,7 +55,8 @@ export class Run {
    */
   static async begin(generator: Generator, request: GenerateRequest, report: Report): Promise<Run> {
     const abort = new AbortController();
-    const events = generator.generate(request, abort.signal);
+    const steering = new Steering();
+    const events = generator.generate(request, abort.signal, steering);
     const first = await events.next();
     if (first.done === true || first.value.type !== "start") {
       abort.abort();
@@ -62,7 +65,7 @@ export class Run {
       const { message, code, hints } = first.value;
       throw new SluiceError(message, code, 500, { hints });
     }
-    return new Run(first.value, events, abort, report);
+    return new Run(first.value, events, abort, report, steering);
   }
 
   /**
@@ -78,6 +81,21 @@ export class Run {
     return event;
   }
 
+  /** The same run with its start event still to come. */
+  withStart(): StreamSource {
+    let start: StartEvent | undefined = this.start;
+    return {
+      next: () => {
+        const first = start;
+        start = undefined;
+        return first === undefined ? this.next() : Promise.resolve(first);
+      },
+      stop: () => this.stop(),
+      steer: (change) => this.steer(change as Change),
+      over: this.over,
+    };
+  }
+
   /** Ends the generation. A `next()` that waits is woken with a terminal event. */
   async cancel(): Promise<void> {
     // Abort first: return() alone would wait for the next() that waits for a token.
@@ -88,6 +106,15 @@ export class Run {
   /** Asks for an early end and leaves the terminal event to whoever reads. */
   stop(): void {
     this.#abort.abort();
+  }
+
+  /**
+   * Changes how it goes on; false where its generator takes no changes.
+   *
+   * @throws RequestError where a value is not acceptable
+   */
+  steer(change: Change): boolean {
+    return !this.#isOver && this.#steering.change(change);
   }
 
   async #take(): Promise<StreamEvent> {
@@ -116,14 +143,18 @@ export class Run {
   }
 }
 
-/** Reads a run to its end and puts the pieces together; the error event where it failed. */
-export async function collect(run: Run): Promise<Completion | ErrorEvent> {
+/**
+ * Reads a stream to its end and puts the pieces together; the error event where it failed,
+ * undefined where the server stopped before the end.
+ */
+export async function collect(reader: StreamReader): Promise<Completion | ErrorEvent | undefined> {
   let text = "";
   let reasoning = "";
   const ids: number[] = [];
   let usage: Parameters<typeof usageOf>[1];
   for (;;) {
-    const event = await run.next();
+    const event = (await reader.next())?.event;
+    if (event === undefined) return undefined;
     if (event.type === "token") {
       ids.push(...event.ids);
       if (event.channel === "reasoning") reasoning += event.text;

@@ -10,9 +10,10 @@
  */
 import { SluiceError } from "../errors.ts";
 import type { ErrorEvent } from "../stream/event.ts";
+import type { StreamReader } from "../stream/reader.ts";
 import type { Completion } from "./dialect.ts";
-import { failure } from "./public_error.ts";
-import { collect, type Run } from "./run.ts";
+import { failure, publicError } from "./public_error.ts";
+import { collect } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
 
 function cut({ code, hints }: { code: string; hints: readonly string[] }): SluiceError {
@@ -21,33 +22,39 @@ function cut({ code, hints }: { code: string; hints: readonly string[] }): Sluic
 }
 
 /** The completion, or the error that cuts the body. */
-function settle(end: Completion | ErrorEvent): Completion | SluiceError {
+function settle(end: Completion | ErrorEvent | undefined): Completion | SluiceError {
+  if (end === undefined) return cut({ code: "cancelled", hints: [] });
   if ("type" in end) return cut(end);
   const isWhole = end.finishReason !== "cancelled" && end.finishReason !== "error";
   return isWhole ? end : cut({ code: "cancelled", hints: [] });
 }
 
 /**
- * A run as one JSON body.
+ * A reader of a stream as one JSON body.
  *
  * @param answer the body's value
  * @param keepAliveMs a space after so much silence; 0 is never
  */
 export function wholeBody(
-  run: Run,
+  reader: StreamReader,
   answer: (completion: Completion) => unknown,
   keepAliveMs: number,
 ): ReadableStream<Uint8Array> {
   const silence = new Silence(keepAliveMs);
   const encoder = new TextEncoder();
-  let wanted: Promise<Completion | ErrorEvent> | undefined;
+  let wanted: Promise<Completion | ErrorEvent | undefined> | undefined;
   let isGone = false;
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      wanted ??= collect(run);
+      // It may not reject, see Silence.
+      wanted ??= collect(reader).catch((thrown) => {
+        const { code, message, hints } = publicError(thrown);
+        return { type: "error", code, message, hints: [...hints] } as const;
+      });
       const end = await silence.wait(wanted);
       if (isGone) return;
       if (end === SILENCE) return controller.enqueue(encoder.encode(" "));
+      void reader.close();
       const settled = settle(end);
       if (settled instanceof SluiceError) return controller.error(settled);
       controller.enqueue(encoder.encode(JSON.stringify(answer(settled))));
@@ -56,7 +63,7 @@ export function wholeBody(
     cancel() {
       isGone = true;
       silence.stop();
-      return run.cancel();
+      return reader.close();
     },
   }, { highWaterMark: 0 });
 }

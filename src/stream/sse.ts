@@ -77,9 +77,44 @@ export function encodeSse(message: SseMessage): string {
 
 const encoder = new TextEncoder();
 
-/** The bytes of one message: `encodeSse` in UTF-8. */
+/** The bytes of one message in memory of their own: `encodeSse` in UTF-8. */
 export function encodeSseBytes(message: SseMessage): Uint8Array<ArrayBuffer> {
   return encoder.encode(encodeSse(message));
+}
+
+/** About twenty tokens; a stream that is kept waiting holds no more than this. */
+const BLOCK_BYTES = 4096;
+
+/**
+ * Writes the messages of one stream, several into one block of memory.
+ *
+ * A buffer for each message costs Deno more than all the rest (about 1 us with its collection), so
+ * they share blocks of 4 KiB. A message's bytes are never written again; but whoever transfers its
+ * `buffer`, as a stream of `type: "bytes"` does, takes its neighbours along: there
+ * `encodeSseBytes` is right.
+ */
+export class SseWriter {
+  /** What is free of the block that is being filled. */
+  #free = new Uint8Array(0);
+
+  /**
+   * The bytes of one message, as `encodeSseBytes` gives them.
+   *
+   * @throws SluiceError as `encodeSse` does
+   */
+  write(message: SseMessage): Uint8Array<ArrayBuffer> {
+    const text = encodeSse(message);
+    // A block that is left for a long message would be left half empty.
+    if (text.length > BLOCK_BYTES / 4) return encoder.encode(text);
+    let { read, written } = encoder.encodeInto(text, this.#free);
+    if (read < text.length) {
+      this.#free = new Uint8Array(BLOCK_BYTES);
+      ({ written } = encoder.encodeInto(text, this.#free));
+    }
+    const bytes = this.#free.subarray(0, written);
+    this.#free = this.#free.subarray(written);
+    return bytes;
+  }
 }
 
 /**

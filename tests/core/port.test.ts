@@ -73,6 +73,7 @@ describe("serveCore", () => {
       type: "submit",
       id: 9,
       tokens: Int32Array.of(504, 3575, 282, 4649, 314),
+      n_sampled: 0,
       maxTokens: 1,
       endIds: [],
       sampling: Float64Array.of(0, 0, 1, 0, 1, 0, 0, 0),

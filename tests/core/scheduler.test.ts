@@ -10,6 +10,7 @@ function request(id: number, n_prompt = 4, more: Partial<SubmitMessage> = {}): S
     type: "submit",
     id,
     tokens: Int32Array.from({ length: n_prompt }, (_, i) => 100 + i),
+    n_sampled: 0,
     maxTokens: 1000,
     endIds: [END],
     sampling: new Float64Array(8),

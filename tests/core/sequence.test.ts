@@ -7,6 +7,7 @@ function sequence(more: Partial<SubmitMessage> = {}): Sequence {
     type: "submit",
     id: 1,
     tokens: Int32Array.of(5, 6, 7),
+    n_sampled: 0,
     maxTokens: 10,
     endIds: [2],
     sampling: new Float64Array(8),

@@ -8,7 +8,9 @@ import {
   type Model,
   OverloadedError,
   RequestError,
+  Steering,
   type StreamEvent,
+  StreamingConfig,
 } from "../../mod.ts";
 import { best } from "../support/best.ts";
 
@@ -47,6 +49,68 @@ async function untilIdle(): Promise<number> {
     await sleep(1);
   }
 }
+
+describe("Model.generate() with resume", () => {
+  const drawn: GenerateRequest = {
+    prompt: "The three rivers are",
+    maxTokens: 24,
+    sampling: { temperature: 0.9, seed: 7 },
+  };
+  const rest = (events: StreamEvent[], seq: number): unknown[] =>
+    events.flatMap((e) => (e.type === "token" && e.seq > seq ? [[e.seq, e.ids, e.text]] : []));
+
+  test("goes on from any token as if nothing had happened", async () => {
+    const whole = await collect(drawn);
+    const n = ids(whole).length;
+    for (const seq of [0, 1, Math.floor(n / 2), n - 1]) {
+      const resumed = await collect({ ...drawn, resume: { ids: ids(whole).slice(0, seq), seq } });
+      expect(resumed[0]).toEqual(whole[0]!);
+      expect(rest(resumed, 0)).toEqual(rest(whole, seq));
+      expect(resumed.at(-2)).toEqual(whole.at(-2)!);
+      expect(reason(resumed)).toBe(reason(whole)!);
+    }
+  });
+
+  test("samples nothing where everything has been sampled", async () => {
+    const whole = await collect({ ...endless, maxTokens: 6 });
+    const resume = { ids: ids(whole), seq: 6 };
+    const resumed = await collect({ ...endless, maxTokens: 6, resume });
+    expect(resumed.map((e) => e.type)).toEqual(["start", "usage", "complete"]);
+    expect(reason(resumed)).toBe("length");
+    const stop = [text(whole).trim().split(" ").at(-1)!];
+    expect(reason(await collect({ ...endless, maxTokens: 9, stop, resume }))).toBe("stop");
+    await untilIdle();
+  });
+});
+
+describe("Model.stream()", () => {
+  test("gives the ids that the engine sampled, in groups that lose none", async () => {
+    const generation: GenerateRequest = { sampling: greedy, maxTokens: 17 };
+    const whole = await collect({ ...generation, prompt: "The sky is" });
+    const streaming = new StreamingConfig({ bufferSize: 4, flushIntervalMs: 10_000 });
+    const all = await Array.fromAsync(model.stream("The sky is", { generation, streaming }));
+    expect(all.flatMap(({ tokenIds }) => tokenIds)).toEqual(ids(whole));
+    expect(all.map((response) => response.text).join("")).toBe(text(whole));
+    expect(all[0]?.tokenIds.length).toBe(4);
+    const single = await Array.fromAsync(model.stream("The sky is", { generation }));
+    expect(single.map(({ tokenIds }) => tokenIds.length)).toEqual(ids(whole).map(() => 1));
+  });
+});
+
+describe("Model.generate() with steering", () => {
+  test("changes how many tokens come and how they are drawn, from now on", async () => {
+    const steering = new Steering();
+    const events = model.generate({ ...endless, maxTokens: 40 }, undefined, steering);
+    const seen: StreamEvent[] = [];
+    for await (const event of events) {
+      seen.push(event);
+      if (event.type === "start") steering.change({ maxTokens: 90, sampling: { topK: 1 } });
+    }
+    expect(ids(seen).length).toBe(90);
+    expect(reason(seen)).toBe("length");
+    expect(() => steering.change({ sampling: { temperature: -1 } })).toThrow("temperature");
+  });
+});
 
 describe("Model.generate", () => {
   test("gives start, tokens from 1 up, usage and one complete", async () => {

@@ -54,6 +54,13 @@ describe("examples/streaming_sse.ts", () => {
   }, 60_000);
 });
 
+describe("examples/resume.ts", () => {
+  test("prints the whole answer though its connection was cut", async () => {
+    const text = await output(["examples/resume.ts"]);
+    expect(text).toMatch(/\p{L}{3}.*\n\[\d+ tokens over 2 connections\]\n$/su);
+  }, 60_000);
+});
+
 const servers = [["serve", 18_431], ["hono", 18_432]] as const;
 describe.each(servers)("examples/%s.ts", (name, port) => {
   test("answers a chat over HTTP", async () => {

@@ -43,7 +43,7 @@ const events: StreamEvent[] = [
 describe.each(exchanges)("the encoder of %s", (_name, exchange) => {
   const write = (some: StreamEvent[]): string[] => {
     const encode = exchange.encoder();
-    return some.map((event) => encode(event).map(encodeSse).join(""));
+    return some.map((event, seq) => encode(event, seq).map(encodeSse).join(""));
   };
 
   it("says the same for the same events, from any encoder", () => {
@@ -54,9 +54,12 @@ describe.each(exchanges)("the encoder of %s", (_name, exchange) => {
     const whole = write(events);
     for (let at = 0; at <= events.length; at++) {
       const encode = exchange.encoder();
-      for (const event of events.slice(0, at)) encode(event);
-      const rest = events.slice(at).map((event) => encode(event).map(encodeSse).join(""));
-      expect(rest).toEqual(whole.slice(at));
+      const from = Math.max(0, at - 1);
+      // Only the event just before counts.
+      const rest = events.slice(from).map((event, i) =>
+        encode(event, from + i).map(encodeSse).join("")
+      );
+      expect(rest.slice(at - from)).toEqual(whole.slice(at));
     }
   });
 
@@ -83,7 +86,7 @@ describe("makeEncoder()", () => {
     for (const [shape, path] of [[chatShape, "delta"], [completionShape, "text"]] as const) {
       const encode = makeEncoder(shape, context, false, noError);
       for (const text of ['"', "\\n", "\n", "\u2028", "\ud800", "😀", "{}"]) {
-        const { choices } = JSON.parse(encode(token(text, 1))[0]?.data ?? "");
+        const { choices } = JSON.parse(encode(token(text, 1), 1)[0]?.data ?? "");
         const value = path === "delta" ? choices[0].delta.content : choices[0].text;
         expect(value).toBe(text);
       }
@@ -92,13 +95,13 @@ describe("makeEncoder()", () => {
 
   it("names the answer that a token belongs to", () => {
     const encode = makeEncoder(chatShape, context, false, noError);
-    const { choices } = JSON.parse(encode(token("x", 1, { choice: 2 }))[0]?.data ?? "");
+    const { choices } = JSON.parse(encode(token("x", 1, { choice: 2 }), 1)[0]?.data ?? "");
     expect(choices[0].index).toBe(2);
   });
 
   it("says the fingerprint of the model where it has one", () => {
     const known = { ...context, model: { ...MODEL, fingerprint: "abc" } };
-    const [message] = makeEncoder(chatShape, known, false, noError)(START);
+    const [message] = makeEncoder(chatShape, known, false, noError)(START, 0);
     expect(JSON.parse(message?.data ?? "").system_fingerprint).toBe("abc");
   });
 });
@@ -106,7 +109,7 @@ describe("makeEncoder()", () => {
 describe("the native dialect without ids", () => {
   it("says null, as for a relay", () => {
     const encode = exchanges[2]?.[1].encoder();
-    const [message] = encode?.(token("x", 1, { ids: [] })) ?? [];
+    const [message] = encode?.(token("x", 1, { ids: [] }), 1) ?? [];
     expect(JSON.parse(message?.data ?? "")).toEqual({
       token: "x",
       token_id: null,
@@ -118,7 +121,7 @@ describe("the native dialect without ids", () => {
   it("says 0 tokens per second where no time has passed", () => {
     const encode = exchanges[2]?.[1].encoder();
     const done = complete(0, "length");
-    const [message] = encode?.({ ...done, stats: { ...done.stats, totalMs: 0 } }) ?? [];
+    const [message] = encode?.({ ...done, stats: { ...done.stats, totalMs: 0 } }, 1) ?? [];
     expect(JSON.parse(message?.data ?? "")).toMatchObject({
       tokens_per_second: 0,
       total_tokens: 0,

@@ -14,6 +14,7 @@ import {
   token,
   usage,
 } from "../support/mock_generator.ts";
+import { readRun } from "../support/read_run.ts";
 import { ChunkReader } from "../support/requests.ts";
 import { watchTimers } from "../support/timers.ts";
 
@@ -38,7 +39,7 @@ async function open(script: Script, { encode = name, keepAliveMs = 0 } = {}) {
   const reported: unknown[] = [];
   const report = (failure: unknown): void => void reported.push(failure);
   const run = await Run.begin(mock, {}, report);
-  const stream = eventStream(run, encode, keepAliveMs, report);
+  const stream = eventStream({ reader: readRun(run), encode, keepAliveMs, report });
   return { mock, run, reported, chunks: new ChunkReader(new Response(stream)) };
 }
 
@@ -161,7 +162,8 @@ describe("eventStream() when its reader goes", () => {
   it("returns a generator that nobody has pulled yet", async () => {
     const { mock, chunks } = await open(endless());
     await chunks.cancel();
-    expect(mock).toMatchObject({ active: 0, aborted: 1, finished: 1, events: 1 });
+    // The start, and the end that says that it was cancelled.
+    expect(mock).toMatchObject({ active: 0, aborted: 1, finished: 1, events: 2 });
   });
 
   it("leaves a generator alone that has ended", async () => {

@@ -259,7 +259,7 @@ describe("createHandler() gives the generator", () => {
     const body = { prompt: ["<|im_start|>"], stop: ["a", "b"], seed: -1 };
     expect(await requestOf("/v1/completions", body)).toEqual({
       prompt: "<|im_start|>",
-      sampling: {},
+      sampling: { seed: expect.any(Number) },
       stop: ["a", "b"],
     });
   });
@@ -267,15 +267,19 @@ describe("createHandler() gives the generator", () => {
   it("either name of the native dialect's penalty", async () => {
     const both = { ...PROMPT, repetition_penalty: 1.1, repeat_penalty: 1.2 };
     expect((await requestOf("/v1/stream", { ...PROMPT, repetition_penalty: 1.1 }))?.sampling)
-      .toEqual({ repeatPenalty: 1.1 });
-    expect((await requestOf("/v1/stream", both))?.sampling).toEqual({ repeatPenalty: 1.2 });
+      .toEqual({ repeatPenalty: 1.1, seed: expect.any(Number) });
+    expect((await requestOf("/v1/stream", both))?.sampling)
+      .toEqual({ repeatPenalty: 1.2, seed: expect.any(Number) });
   });
 
   it("absence for every null", async () => {
     const names = ["max_tokens", "temperature", "top_p", "stop", "seed", "n", "stream", "tools"];
     const nulls = Object.fromEntries(names.map((name) => [name, null]));
     const body = { ...CHAT, ...nulls, stream_options: null, response_format: null };
-    expect(await requestOf("/v1/chat/completions", body)).toEqual({ ...CHAT, sampling: {} });
+    expect(await requestOf("/v1/chat/completions", body)).toEqual({
+      ...CHAT,
+      sampling: { seed: expect.any(Number) },
+    });
   });
 
   it("at most maxTokens, also where the client gives no number", async () => {
@@ -378,7 +382,7 @@ describe("Handler.drain()", () => {
     whole.catch(() => undefined);
     await mock.until(() => mock.events === 4);
     await handler.drain(1);
-    expect(await body).toMatch(/"code":"cancelled"\}\}\n\ndata: \[DONE\]\n\n$/);
+    expect(await body).toMatch(/"code":"cancelled"\}\}\n\nid: \S+\ndata: \[DONE\]\n\n$/);
     await expect(whole).rejects.toThrow();
     expect(mock).toMatchObject({ active: 0, aborted: 2 });
   });
@@ -389,7 +393,7 @@ describe("Handler.drain()", () => {
     const response = await handler(post("/v1/stream", PROMPT, { host: "localhost" }));
     await handler.drain(1);
     expect(mock).toMatchObject({ active: 0, aborted: 1, finished: 1 });
-    expect(await response.text()).toContain("event: error");
+    expect(await response.text()).toContain('"completion_reason":"Generation cancelled"');
   });
 
   it("refuses a request that was being started", async () => {

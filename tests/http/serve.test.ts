@@ -61,7 +61,7 @@ describe("serve()", () => {
     await client.until("event: complete");
     const head = client.received.split("\r\n\r\n")[0]?.toLowerCase().split("\r\n") ?? [];
     const known = head.filter((line) =>
-      !/^(date|vary|transfer-encoding|content-length):/.test(line)
+      !/^(date|vary|transfer-encoding|content-length|x-stream-id):/.test(line)
     );
     expect(known.sort()).toEqual([
       "cache-control: no-cache, no-store, no-transform",
@@ -85,7 +85,8 @@ describe("serve()", () => {
     ];
     const client = await RawClient.open(server.port);
     await client.post("/v1/stream", PROMPT);
-    await client.until("retry: 3000\n: ok\n\n");
+    await client.until(": ok\n\n");
+    expect(client.received).toMatch(/retry: 3000\nid: [0-9a-f]{32}:0\n: ok\n\n/);
     expect(client.received).not.toContain("event:");
     gates[0]?.resolve();
     await client.until('"token":"one"');
@@ -114,7 +115,9 @@ describe("serve()", () => {
     );
     await client.closed();
     expect(client.received.toLowerCase()).not.toContain("transfer-encoding");
-    expect(client.received).toContain("retry: 3000\n: ok\n\nevent: token\n");
+    expect(client.received).toMatch(
+      /retry: 3000\nid: [0-9a-f]{32}:0\n: ok\n\nid: [0-9a-f]{32}:1\nevent: token\n/,
+    );
     expect(client.received).toContain("event: complete\n");
   });
 
@@ -342,7 +345,7 @@ describe("serve() of a handler that throws", () => {
   it("answers 500 and says nothing", async () => {
     const handler: Handler = Object.assign(
       () => Promise.reject(new Error("secret at /home/me")),
-      { drain: () => Promise.resolve() },
+      { drain: () => Promise.resolve(), streams: createHandler(new MockGenerator()).streams },
     );
     const server = await serveHere(handler);
     const response = await fetch(`${server.url}/health`);

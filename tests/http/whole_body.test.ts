@@ -16,6 +16,7 @@ import {
   token,
   usage,
 } from "../support/mock_generator.ts";
+import { readRun } from "../support/read_run.ts";
 import { ChunkReader } from "../support/requests.ts";
 import { watchTimers } from "../support/timers.ts";
 
@@ -23,7 +24,7 @@ async function open(script: Script, keepAliveMs = 0) {
   const mock = new MockGenerator(script);
   const reported: unknown[] = [];
   const run = await Run.begin(mock, {}, (failure) => reported.push(failure));
-  const response = new Response(wholeBody(run, (completion) => completion, keepAliveMs));
+  const response = new Response(wholeBody(readRun(run), (completion) => completion, keepAliveMs));
   return { mock, run, reported, response };
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import type { GenerateRequest, Generator, ModelInfo } from "../../src/engine/generator.ts";
+import type { Steering } from "../../src/engine/steering.ts";
 import type {
   CompleteEvent,
   FinishReason,
@@ -76,11 +77,17 @@ export function endless(pause: () => Promise<unknown> = () => Promise.resolve())
   };
 }
 
+function isSaid(step: Step, { resume }: GenerateRequest): boolean {
+  return resume !== undefined && "type" in step && step.type === "token" && step.seq <= resume.seq;
+}
+
 /** Plays a script. */
 export class MockGenerator implements Generator {
   readonly model = MODEL;
   /** Every request that came, in order. */
   readonly requests: GenerateRequest[] = [];
+  /** How the newest of them is changed. */
+  steering: Steering | undefined;
   /** Generations between their first step and their `finally`. */
   active = 0;
   /** Generations whose `finally` ran. */
@@ -100,8 +107,10 @@ export class MockGenerator implements Generator {
   async *generate(
     request: GenerateRequest,
     signal?: AbortSignal,
+    steering?: Steering,
   ): AsyncGenerator<StreamEvent, void, undefined> {
     this.requests.push(request);
+    this.steering = steering;
     this.active++;
     this.#check();
     const isAborted = new Promise<void>((resolve) => {
@@ -113,6 +122,8 @@ export class MockGenerator implements Generator {
     let seq = 0;
     try {
       for (const step of this.script(request)) {
+        // What another process gave out already is not said again.
+        if (isSaid(step, request)) continue;
         if (step instanceof Promise) await Promise.race([step, isAborted]);
         else if (step instanceof Error) throw step;
         else {

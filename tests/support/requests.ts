@@ -21,8 +21,11 @@ export function get(path: string, headers: Record<string, string> = {}, method =
 
 /** Status, headers and body as one text, with what differs from run to run put out of the way. */
 export async function transcript(response: Response): Promise<string> {
-  const headers = [...response.headers].map(([name, value]) => `${name}: ${value}\n`).sort();
+  const headers = [...response.headers].map(([name, value]) =>
+    `${name}: ${value.replace(/^[0-9a-f]{32}$/, "<stream>")}\n`
+  ).sort();
   const body = (await response.text())
+    .replaceAll(/^id: [0-9a-f]{32}:/gm, "id: <stream>:")
     .replaceAll(/cmpl-[0-9a-f]{32}"/g, 'cmpl-<id>"')
     .replaceAll(/"created":[0-9]{10},/g, '"created":0,');
   return `${response.status}\n${headers.join("")}\n${body}`;

@@ -3,8 +3,11 @@
  *
  * @module
  */
+import type { OpenSocket } from "../handler.ts";
+import type { SocketListener } from "../socket.ts";
 import {
   DEFAULT_ADDRESS,
+  isStream,
   type RunningServer,
   type ServeOptions,
   urlOf,
@@ -15,6 +18,23 @@ import {
 const IDLE_TIMEOUT_S = 30;
 /** A backstop: the handler's own limit is lower and answers in the client's dialect. */
 const REQUEST_BYTES_MAX = 64 << 20;
+
+/** A backstop for one WebSocket message and for its send queue; the session's limits are lower. */
+const SOCKET_BYTES_MAX = 64 << 20;
+
+/** The part of Bun's ServerWebSocket that is used. */
+interface BunSocket {
+  readonly data: SocketData;
+  send(text: string): number;
+  close(code: number, reason: string): void;
+  getBufferedAmount(): number;
+}
+
+/** What Bun keeps with a WebSocket. */
+interface SocketData {
+  readonly open: OpenSocket;
+  session?: SocketListener;
+}
 
 /** Starts to listen. Throws where the address is taken. */
 export function serve(options: ServeOptions): RunningServer {
@@ -28,12 +48,40 @@ export function serve(options: ServeOptions): RunningServer {
     // Bun's own error page shows the exception and the working folder.
     development: false,
     error: () => new Response(null, { status: 500 }),
-    async fetch(request: Request): Promise<Response> {
+    async fetch(request: Request): Promise<Response | undefined> {
+      const upgrade = await handler.upgrade?.(request);
+      if (upgrade instanceof Response) return upgrade;
+      if (upgrade !== undefined) {
+        const data: SocketData = { open: upgrade };
+        return server.upgrade(request, { data }) ? undefined : new Response(null, { status: 400 });
+      }
       const response = await handler(request);
       // A generation that thinks is no idle client. Its pings cannot be relied on: they may be off.
-      if (request.method === "POST" && response.ok) server.timeout(request, 0);
+      const isPulled = request.method === "POST" || isStream(response);
+      if (isPulled && response.ok) server.timeout(request, 0);
       // HTTP/2 is off by default, so every connection is HTTP/1.1.
       return withKeepAlive(response);
+    },
+    websocket: {
+      data: {} as SocketData,
+      maxPayloadLength: SOCKET_BYTES_MAX,
+      backpressureLimit: SOCKET_BYTES_MAX,
+      // A message that is dropped in silence would be a hole in a stream.
+      closeOnBackpressureLimit: true,
+      idleTimeout: IDLE_TIMEOUT_S,
+      open(socket: BunSocket) {
+        socket.data.session = socket.data.open({
+          send: (text) => void socket.send(text),
+          close: (code, reason) => socket.close(code, reason),
+          get bufferedAmount() {
+            return socket.getBufferedAmount();
+          },
+          drains: true,
+        });
+      },
+      message: (socket: BunSocket, message: unknown) => socket.data.session?.onMessage(message),
+      drain: (socket: BunSocket) => socket.data.session?.onDrain(),
+      close: (socket: BunSocket) => socket.data.session?.onClose(),
     },
   });
   const hostname = server.hostname ?? DEFAULT_ADDRESS.hostname;

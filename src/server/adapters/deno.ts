@@ -7,6 +7,8 @@
  */
 import { STATUS_CODE } from "@std/http/status";
 import { type Route, route } from "@std/http/unstable-route";
+import type { OpenSocket } from "../handler.ts";
+import type { SocketListener } from "../socket.ts";
 import {
   DEFAULT_ADDRESS,
   type RunningServer,
@@ -23,6 +25,8 @@ export interface DenoServeOptions extends ServeOptions {
 
 /** Pause before listening again, so that a machine without file descriptors is not kept busy. */
 const LISTEN_AGAIN_MS = 100;
+/** Seconds without a pong after which a WebSocket is closed. */
+const IDLE_TIMEOUT_S = 30;
 /** How long the last bytes of ended streams may take to leave. */
 const FLUSH_MS = 100;
 
@@ -30,14 +34,19 @@ const FLUSH_MS = 100;
 export function serve(options: DenoServeOptions): RunningServer {
   const { handler } = options;
   const forced = new AbortController();
+  /** Settle when their WebSockets have closed. */
+  const sockets = new Set<Promise<void>>();
   let isStopping = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   // A connection of HTTP/2 has no such header, and Deno drops it there.
-  const answer = route(
-    options.routes ?? [],
-    async (request) => withKeepAlive(await handler(request)),
-  );
+  const answer = route(options.routes ?? [], async (request) => {
+    const upgrade = await handler.upgrade?.(request);
+    if (upgrade instanceof Response) return upgrade;
+    return upgrade === undefined
+      ? withKeepAlive(await handler(request))
+      : opened(request, upgrade, sockets);
+  });
   const listen = (hostname: string, port: number): Deno.HttpServer<Deno.NetAddr> => {
     const server = Deno.serve({
       hostname,
@@ -72,17 +81,51 @@ export function serve(options: DenoServeOptions): RunningServer {
     async stop(graceMs = 0) {
       isStopping = true;
       clearTimeout(timer);
+      // shutdown() cuts WebSockets off at once. Where there are some it comes after the drain, and
+      // until then new connections are taken, and refused by the handler.
+      const hasSockets = sockets.size > 0;
+      if (hasSockets) {
+        await handler.drain(graceMs);
+        await within(Promise.all(sockets));
+      }
       // It waits for open streams without end; the abort closes them, and throws where nothing is
       // open.
       let isClosed = false;
       const closed = server.shutdown().then(() => isClosed = true);
-      await handler.drain(graceMs);
+      if (!hasSockets) await handler.drain(graceMs);
       await within(closed);
       if (!isClosed) forced.abort();
       // Deno cannot close the socket of a reader that does not read.
       await within(closed);
     },
   };
+}
+
+/** Opens a WebSocket. Deno pings it by itself and closes it where no pong comes. */
+function opened(request: Request, open: OpenSocket, sockets: Set<Promise<void>>): Response {
+  const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: IDLE_TIMEOUT_S });
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  sockets.add(closed);
+  let session: SocketListener | undefined;
+  socket.addEventListener("open", () => {
+    session = open({
+      send: (text) => socket.send(text),
+      close: (code, reason) => socket.close(code, reason),
+      get bufferedAmount() {
+        return socket.bufferedAmount;
+      },
+      drains: false,
+    });
+  });
+  socket.addEventListener("message", ({ data }) => session?.onMessage(data));
+  const end = (): void => {
+    session?.onClose();
+    sockets.delete(closed);
+    resolve();
+  };
+  socket.addEventListener("error", end);
+  socket.addEventListener("close", end);
+  return response;
 }
 
 /** Waits for a promise, but not long. */

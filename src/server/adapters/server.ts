@@ -41,8 +41,11 @@ export function urlOf(hostname: string, port: number): string {
 
 /** Says that the connection of a stream stays open; only where it is known to be HTTP/1.1. */
 export function withKeepAlive(response: Response): Response {
-  if (response.headers.get("content-type")?.startsWith("text/event-stream")) {
-    response.headers.set("connection", "keep-alive");
-  }
+  if (isStream(response)) response.headers.set("connection", "keep-alive");
   return response;
+}
+
+/** True for an event stream. */
+export function isStream(response: Response): boolean {
+  return response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 }

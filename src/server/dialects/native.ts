@@ -14,6 +14,8 @@ import type { Dialect, Encode, Exchange } from "../dialect.ts";
 import {
   boolean,
   checkFields,
+  deliveryFields,
+  deliveryOf,
   type JsonObject,
   messages,
   numberFrom,
@@ -59,6 +61,7 @@ const REASONS: Readonly<Record<FinishReason, string>> = {
 
 const schema = objectOf("an object", {
   ...samplingFields,
+  ...deliveryFields,
   prompt: v.nullish(text),
   messages: v.nullish(messages),
   /** The longer name for `repeat_penalty`, which wins over it. */
@@ -106,14 +109,11 @@ function encodeToken({ ids, text, timeMs }: TokenEvent, position: number): SseMe
 }
 
 function makeEncoder(isDetailed: boolean): Encode {
-  let tokens = 0;
-  return (event: StreamEvent): SseMessage[] => {
+  return (event: StreamEvent, seq: number): SseMessage[] => {
     switch (event.type) {
-      case "token": {
-        const messages = encodeToken(event, tokens + 1);
-        tokens += messages.length;
-        return messages;
-      }
+      case "token":
+        // Tokens are the events after the start, so their place in the log is their position.
+        return encodeToken(event, seq);
       case "complete": {
         const { finishReason, stats } = event;
         const data = {
@@ -130,7 +130,7 @@ function makeEncoder(isDetailed: boolean): Encode {
           error_type: errorType(event.code, 500),
           message: event.message,
           recovery_hints: isDetailed ? event.hints : [],
-          tokens_before_error: tokens,
+          tokens_before_error: seq - 1,
         };
         return [{ event: "error", data: JSON.stringify(data) }];
       }
@@ -164,6 +164,7 @@ function accept(body: JsonObject): Exchange {
   const isDetailed = fields.detailed_errors ?? false;
   return {
     request,
+    delivery: deliveryOf(fields),
     stream: true,
     encoder: () => makeEncoder(isDetailed),
     errorBody: (error) => errorBody(error, isDetailed),
@@ -175,5 +176,6 @@ export const native: Dialect = {
   name: "native",
   generates: [{ path: "/v1/stream", accept }],
   describes: [],
+  shutdown: { event: "shutdown", data: "{}" },
   errorBody: (error) => errorBody(error, false),
 };

@@ -54,5 +54,6 @@ export const openai: Dialect = {
       },
     },
   ],
+  opensWithMessage: true,
   errorBody,
 };

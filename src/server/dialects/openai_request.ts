@@ -9,6 +9,8 @@ import type { AnswerContext, Exchange } from "../dialect.ts";
 import {
   boolean,
   checkFields,
+  deliveryFields,
+  deliveryOf,
   expected,
   integerFrom,
   type JsonObject,
@@ -35,6 +37,7 @@ const isEmptyObject = (value: unknown): boolean =>
 /** Fields of both routes. */
 const sharedFields = {
   ...samplingFields,
+  ...deliveryFields,
   model: v.nullish(expected<string>("a text", (value) => typeof value === "string")),
   max_completion_tokens: v.nullish(integerFrom(1)),
   stream: v.nullish(boolean),
@@ -95,13 +98,13 @@ function makeExchange(
       ignoreEos: fields.ignore_eos,
     }),
   };
+  const accepted = { request, delivery: deliveryOf(fields), errorBody };
   if (fields.stream !== true) {
-    const answer = wholeAnswer.bind(undefined, shape, context);
-    return { request, stream: false, answer, errorBody };
+    return { ...accepted, stream: false, answer: wholeAnswer.bind(undefined, shape, context) };
   }
   const includeUsage = fields.stream_options?.include_usage ?? false;
   const encoder = makeEncoder.bind(undefined, shape, context, includeUsage, errorBody);
-  return { request, stream: true, encoder, errorBody };
+  return { ...accepted, stream: true, encoder };
 }
 
 /** Takes the body of a chat completion. */

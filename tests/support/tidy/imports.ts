@@ -14,9 +14,10 @@ import { lineAt, type SourceFile } from "./source.ts";
  */
 export const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   "load.ts": ["server", "engine", "stream", "chat", "text", "store", "gguf"],
-  server: ["stream", "engine/generator.ts"],
+  server: ["stream", "engine/generator.ts", "engine/steering.ts"],
   relay: ["stream", "engine/generator.ts"],
   stream: [],
+  client: [],
   engine: ["stream", "chat", "text", "grammar", "sampling", "store", "gguf", "core/worker.ts"],
   core: [
     "engine/protocol.ts",
@@ -41,8 +42,10 @@ export const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: readonly [RegExp, RegExp][] = [
   [/^valibot$/, /^src\/server\//],
   [/^@huggingface\/jinja$/, /^src\/chat\//],
+  [/^eventsource-parser$/, /^src\/client\//],
+  [/^ioredis$/, /^src\/stream\/stores\/redis\.ts$/],
   [/^@std\/http\//, /^src\/server\/adapters\/deno\.ts$/],
-  [/^node:/, /^src\/(?!stream\/|relay\/|server\/(?!adapters\/))/],
+  [/^node:/, /^src\/(?!stream\/(?!stores\/)|relay\/|client\/|server\/(?!adapters\/))/],
   [/^bun:ffi$/, /^src\/runtime\/bun\.ts$/],
 ];
 

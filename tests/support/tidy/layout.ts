@@ -74,7 +74,6 @@ export const UNTESTED: Readonly<Record<string, string>> = {
   "src/load.ts": "in tests/engine/model.test.ts and tests/http/model.test.ts",
   "src/runtime/bun.ts": "through mod.ts, on Bun",
   "src/runtime/deno.ts": "through mod.ts, on Deno",
-  "src/stream/event.ts": "types only",
 };
 
 /** The folders of tests where a module's tests may be. */

@@ -1,0 +1,422 @@
+/**
+ * Streaming: the requests that make, read, steer and end streams, between the handler and Streams.
+ *
+ * @module
+ */
+import type { GenerateRequest, Generator, ResumePoint } from "../engine/generator.ts";
+import type { Change } from "../engine/steering.ts";
+import { OverloadedError, RequestError } from "../errors.ts";
+import type { StreamingConfig } from "../stream/config.ts";
+import type { Cursor } from "../stream/cursor.ts";
+import { streamOf } from "../stream/cursor.ts";
+import type { StreamEvent } from "../stream/event.ts";
+import type { StreamReader } from "../stream/reader.ts";
+import type { StreamRecord, StreamStore } from "../stream/store.ts";
+import type { OnDisconnect, Stream, StreamSource } from "../stream/stream.ts";
+import { type StreamLimits, Streams } from "../stream/streams.ts";
+import { within } from "../stream/within.ts";
+import { changed, type Control, mergeChanges } from "./control.ts";
+import type { AnswerContext, Dialect, Exchange, GenerateRoute } from "./dialect.ts";
+import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
+import type { Framing } from "./framing.ts";
+import type { JsonObject } from "./fields.ts";
+import { type Report, Run } from "./run.ts";
+import { wholeBody } from "./whole_body.ts";
+
+/** A route with the language that it belongs to. */
+export interface SpokenRoute {
+  readonly dialect: Dialect;
+  readonly route: GenerateRoute;
+}
+
+/** What is kept of a request, so that its stream can be read and continued anywhere. */
+interface KeptRequest {
+  readonly path: string;
+  /** As it came. */
+  readonly body: JsonObject;
+  /** Drawn for a body without one: a stream that goes on elsewhere needs the same. */
+  readonly seed: number;
+  readonly context: AnswerContext;
+  readonly onDisconnect: OnDisconnect;
+  /** What was changed since. */
+  readonly change?: Change;
+}
+
+/** What streaming needs from its handler. */
+export interface StreamingOptions {
+  readonly limits: StreamLimits | undefined;
+  readonly store: StreamStore | undefined;
+  readonly routes: ReadonlyMap<string, SpokenRoute>;
+  /** Settles when the model is loaded. */
+  readonly generator: Promise<Generator>;
+  /** The generator, if new generations are taken now; throws the refusal otherwise. */
+  readonly ready: () => Generator;
+  readonly keepAliveMs: number;
+  /** Several events in one chunk; undefined is one each. */
+  readonly grouping: StreamingConfig | undefined;
+  /** Most tokens of any request; undefined is no cap. */
+  readonly maxTokens: number | undefined;
+  readonly report: Report;
+}
+
+/** A request for a new stream that has been checked. */
+export interface Ask {
+  readonly path: string;
+  /** As it came. */
+  readonly body: JsonObject;
+  /** For a body without one; see `withSeed`. */
+  readonly seed: number;
+  readonly owner: string;
+  readonly idempotencyKey: string | undefined;
+  readonly framing: Framing;
+}
+
+/** A reader at its place in a stream, with all that is needed to write what it reads. */
+export interface Attached {
+  readonly stream: Stream;
+  readonly reader: StreamReader;
+  readonly exchange: Exchange;
+  readonly context: AnswerContext;
+  /** What the client has already; the reader starts at or before it. */
+  readonly cursor: Cursor | undefined;
+}
+
+const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
+const KEY_CHARS_MAX = 255;
+const RETRY_AFTER_S = 1;
+/** How long a cancelled generation may take to end before a drain stops waiting for it. */
+const CANCEL_MS = 1000;
+/** A timer that is set to more fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** The cursor that a client gives: in a header, as EventSource does, or in the URL. */
+export function cursorOf(request: Request): string | undefined {
+  const query = new URL(request.url).searchParams;
+  const text = request.headers.get("last-event-id") ?? query.get("lastEventId") ??
+    query.get("from");
+  return text === null || text === "" ? undefined : text;
+}
+
+/**
+ * The client's idempotency key, or undefined.
+ *
+ * @throws RequestError where it is empty or too long
+ */
+export function idempotencyKeyOf(request: Request): string | undefined {
+  const key = request.headers.get("idempotency-key");
+  if (key === null) return undefined;
+  if (key !== "" && key.length <= KEY_CHARS_MAX) return key;
+  throw new RequestError(
+    `Cannot accept the request: its Idempotency-Key has ${key.length} characters, expected 1 to ` +
+      `${KEY_CHARS_MAX}`,
+    [],
+    { code: "invalid_idempotency_key" },
+  );
+}
+
+function keptOf(record: StreamRecord): KeptRequest {
+  return record.request as KeptRequest;
+}
+
+/** A body that asks for a seed of its own gets it, another the one that was drawn for it. */
+export function withSeed(body: JsonObject, seed: number): JsonObject {
+  const own = body["seed"];
+  return own === undefined || own === null || own === -1 ? { ...body, seed } : body;
+}
+
+function resumePoint(events: readonly StreamEvent[]): ResumePoint {
+  const tokens = events.filter((event) => event.type === "token");
+  return { ids: tokens.flatMap(({ ids }) => ids), seq: events.length - 1 };
+}
+
+/** All streams of a handler; see the module. */
+export class Streaming {
+  readonly streams: Streams;
+  readonly #options: StreamingOptions;
+  /** Streams that wait for their generator to take them, by id. */
+  readonly #beginning = new Map<string, Promise<Stream | string>>();
+
+  constructor(options: StreamingOptions) {
+    this.#options = options;
+    this.streams = new Streams({
+      limits: options.limits,
+      store: options.store,
+      revive: (record, events) => this.#revive(record, events),
+      onDisconnectOf: (record) => keptOf(record).onDisconnect,
+      report: options.report,
+    });
+  }
+
+  /**
+   * Starts a generation, or attaches to the one that its idempotency key stands for.
+   *
+   * @param exchange what the body was accepted as; its refusals are written with its own envelope
+   */
+  async answer(
+    ask: Ask,
+    context: AnswerContext,
+    exchange: Exchange,
+  ): Promise<Response> {
+    return this.#respond(await this.begin(ask, context, exchange), ask.framing);
+  }
+
+  /** As `answer`, for whoever writes the events itself. */
+  async begin(
+    ask: Omit<Ask, "framing">,
+    context: AnswerContext,
+    exchange: Exchange,
+  ): Promise<Attached> {
+    const { owner, idempotencyKey: key } = ask;
+    const { id } = context;
+    if (key === undefined) {
+      return await this.#attach(await this.#begin(ask, context, exchange), exchange, undefined);
+    }
+    // Known before anything is waited for, so that whoever comes with the key finds it.
+    const beginning = this.#beginBound(key, ask, context, exchange);
+    this.#beginning.set(id, beginning);
+    try {
+      const stream = await beginning;
+      if (typeof stream === "string") return await this.#attachTo(stream, ask);
+      return await this.#attach(stream, exchange, undefined);
+    } catch (thrown) {
+      await this.streams.unbind(owner, key, id);
+      throw thrown;
+    } finally {
+      this.#beginning.delete(id);
+    }
+  }
+
+  /** A new stream, or the id of the one that the key stands for already. */
+  async #beginBound(
+    key: string,
+    ask: Omit<Ask, "framing">,
+    context: AnswerContext,
+    exchange: Exchange,
+  ): Promise<Stream | string> {
+    const id = await this.streams.bind(ask.owner, key, context.id);
+    return id === context.id ? await this.#begin(ask, context, exchange) : id;
+  }
+
+  /** A stream to whoever asks for it by its id, from a cursor on. */
+  async read(
+    id: string,
+    owner: string,
+    cursorText: string | undefined,
+    framing: Framing,
+  ): Promise<Response> {
+    const stream = await this.streams.open(id, owner);
+    const cursor = this.streams.cursor(cursorText, stream);
+    const isDelivered = cursor !== undefined && cursor.part === undefined &&
+      stream.ended && cursor.seq === stream.end - 1;
+    // Anything but 204 makes an EventSource come back for ever.
+    if (isDelivered) return new Response(null, { status: 204 });
+    const exchange = this.#exchangeOf(stream.record);
+    return this.#respond(await this.#attach(stream, exchange, cursor), framing);
+  }
+
+  /**
+   * As `read`, for whoever writes the events itself and knows one route only; a stream of which
+   * everything was delivered gives its terminal event again.
+   *
+   * @throws RequestError `stream_of_another_route` (409) where it was not made at `path`
+   */
+  async reopen(
+    id: string,
+    owner: string,
+    cursorText: string | undefined,
+    path: string,
+  ): Promise<Attached> {
+    const stream = await this.streams.open(id, owner);
+    const cursor = this.streams.cursor(cursorText, stream);
+    const made = keptOf(stream.record).path;
+    if (made !== path) {
+      throw new RequestError(
+        `Cannot resume the stream here: it was made at ${made}, read it at /v1/streams/${id}`,
+        [],
+        { code: "stream_of_another_route", status: 409 },
+      );
+    }
+    const isDelivered = stream.ended && cursor?.seq === stream.end - 1;
+    const from = isDelivered ? { seq: stream.end - 2 } : cursor;
+    return await this.#attach(stream, this.#exchangeOf(stream.record), from);
+  }
+
+  /** The answer to a creating request that carries the cursor of a stream of ours, if it does. */
+  async resume(
+    owner: string,
+    cursorText: string | undefined,
+    framing: Framing,
+  ): Promise<Response | undefined> {
+    const id = cursorText === undefined ? undefined : streamOf(cursorText);
+    if (id === undefined) return undefined;
+    try {
+      return await this.read(id, owner, cursorText, framing);
+    } catch (thrown) {
+      // A cursor of somebody else's stream means nothing here: the request starts anew.
+      if (thrown instanceof RequestError && thrown.status === 404) return undefined;
+      throw thrown;
+    }
+  }
+
+  /** Ends a stream early. Ending one that has ended is fine. */
+  async stop(id: string, owner: string): Promise<void> {
+    const stream = await this.streams.open(id, owner);
+    stream.stop();
+  }
+
+  /**
+   * Stops a stream or changes how it goes on, for the tokens that are not sampled yet.
+   *
+   * @throws RequestError with status 409 where it has ended, or is made where it cannot be changed
+   */
+  async control(id: string, owner: string, control: Control): Promise<void> {
+    const stream = await this.streams.open(id, owner);
+    if (control.action === "stop") return stream.stop();
+    const kept = keptOf(stream.record);
+    const change = mergeChanges(kept.change, control.change);
+    if (!stream.ended && await stream.steer(control.change, { ...kept, change })) return;
+    throw new RequestError(
+      `Cannot change the stream "${id}": it ${
+        stream.ended ? "has ended" : "is made where no change reaches it"
+      }`,
+      [],
+      { code: "stream_not_running", status: 409 },
+    );
+  }
+
+  /** Lets the running streams end, then stops them or leaves them to the next process. */
+  async drain(graceMs: number): Promise<void> {
+    await this.#settled(graceMs);
+    for (const stream of this.streams.running) {
+      if (stream.stored) stream.suspend();
+      else stream.stop();
+    }
+    await this.#settled(CANCEL_MS);
+    await this.streams.close();
+  }
+
+  /** Waits until no stream runs, at most so long. */
+  async #settled(withinMs: number): Promise<void> {
+    const ends = this.streams.running.map((stream) => stream.over);
+    await within(Promise.all(ends), Math.min(withinMs, TIMER_MS_MAX));
+  }
+
+  /** The stream that a key stands for; it may be about to begin, here or in another replica. */
+  async #boundStream(id: string, owner: string): Promise<Stream> {
+    const beginning = await this.#beginning.get(id);
+    if (typeof beginning === "object") return beginning;
+    try {
+      return await this.streams.open(beginning ?? id, owner);
+    } catch (thrown) {
+      if (!(thrown instanceof RequestError && thrown.status === 404)) throw thrown;
+      throw new OverloadedError(
+        "Cannot attach to the stream of this Idempotency-Key: it is about to begin, try again",
+        RETRY_AFTER_S,
+      );
+    }
+  }
+
+  async #attachTo(id: string, ask: Omit<Ask, "framing">): Promise<Attached> {
+    const stream = await this.#boundStream(id, ask.owner);
+    const { path, body } = keptOf(stream.record);
+    if (path !== ask.path || JSON.stringify(ask.body) !== JSON.stringify(body)) {
+      throw new RequestError(
+        "Cannot accept the request: its Idempotency-Key belongs to another request, use a new one",
+        [],
+        { code: "idempotency_key_reused", status: 422 },
+      );
+    }
+    return await this.#attach(stream, this.#exchangeOf(stream.record), undefined);
+  }
+
+  async #begin(
+    ask: Omit<Ask, "framing">,
+    context: AnswerContext,
+    { request, delivery }: Exchange,
+  ): Promise<Stream> {
+    this.streams.admit(ask.owner);
+    const { onDisconnect, isResumable } = delivery;
+    const { ready, report } = this.#options;
+    const run = await Run.begin(ready(), this.#capped(request), report);
+    try {
+      ready();
+    } catch (refusal) {
+      await run.cancel();
+      throw refusal;
+    }
+    const { path, body, seed } = ask;
+    const kept: KeptRequest = { path, body, seed, context, onDisconnect };
+    const record = {
+      id: context.id,
+      owner: ask.owner,
+      createdAt: Date.now(),
+      request: kept,
+    };
+    return await this.streams.create({
+      record,
+      onDisconnect,
+      isStored: isResumable,
+      start: run.start,
+      source: run,
+    });
+  }
+
+  #capped(request: GenerateRequest): GenerateRequest {
+    const { maxTokens } = this.#options;
+    if (maxTokens === undefined || maxTokens >= (request.maxTokens ?? Infinity)) return request;
+    return { ...request, maxTokens };
+  }
+
+  async #attach(
+    stream: Stream,
+    exchange: Exchange,
+    cursor: Cursor | undefined,
+  ): Promise<Attached> {
+    // Part of an event is written again with what the event before it said.
+    const seq = cursor === undefined
+      ? 0
+      : cursor.part === undefined
+      ? cursor.seq + 1
+      : Math.max(0, cursor.seq - 1);
+    const reader = await this.streams.attach(stream, seq, cursor !== undefined);
+    return { stream, reader, exchange, context: keptOf(stream.record).context, cursor };
+  }
+
+  #respond({ stream, reader, exchange, cursor }: Attached, framing: Framing): Response {
+    const { keepAliveMs, grouping, report } = this.#options;
+    const { id } = stream.record;
+    if (!exchange.stream) {
+      const body = wholeBody(reader, (completion) => exchange.answer(completion), keepAliveMs);
+      return new Response(body, { headers: { ...JSON_HEADERS, "x-stream-id": id } });
+    }
+    const { dialect } = this.#options.routes.get(keptOf(stream.record).path)!;
+    const body = eventStream({
+      reader,
+      encode: exchange.encoder(),
+      id,
+      cursor,
+      keepAliveMs,
+      framing,
+      opensWithMessage: dialect.opensWithMessage,
+      shutdown: dialect.shutdown,
+      report,
+    }, grouping);
+    const headers = { ...STREAM_HEADERS, "content-type": framing.contentType, "x-stream-id": id };
+    return new Response(body, { headers });
+  }
+
+  #exchangeOf(record: StreamRecord): Exchange {
+    const { path, body, seed, context } = keptOf(record);
+    return this.#options.routes.get(path)!.route.accept(withSeed(body, seed), context);
+  }
+
+  async #revive(record: StreamRecord, events: readonly StreamEvent[]): Promise<StreamSource> {
+    const { request } = this.#exchangeOf(record);
+    const generator = await this.#options.generator;
+    const asked = this.#capped(changed(request, keptOf(record).change));
+    const { report } = this.#options;
+    // A process that was lost before the start event leaves nothing to go on from.
+    if (events.length === 0) return (await Run.begin(generator, asked, report)).withStart();
+    return await Run.begin(generator, { ...asked, resume: resumePoint(events) }, report);
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Streams as values: event logs that any number of readers read at their own pace, resume by token,
+ * and find again after their process was lost. Needs no model, no native library and no server.
+ *
+ * @module
+ */
+export { type FieldError, OverloadedError, RequestError, SluiceError } from "../errors.ts";
+export { StreamingConfig, type StreamingOptions } from "./config.ts";
+export { type Cursor, messageId, parseCursor, streamOf } from "./cursor.ts";
+export type {
+  Channel,
+  CompleteEvent,
+  ErrorEvent,
+  FinishReason,
+  GenerationStats,
+  StartEvent,
+  StreamEvent,
+  TokenEvent,
+  UsageEvent,
+} from "./event.ts";
+export { SseFormatter, type TokenDetails } from "./formatter.ts";
+export {
+  encodeFrame,
+  type Frame,
+  FRAME_PAYLOAD_MAX,
+  FrameError,
+  frameMagic,
+  FrameParser,
+  parseFrames,
+} from "./frame.ts";
+export { ChunkGroup, type PullChunk, type StartTimer } from "./group.ts";
+export { EventLog, isTerminal } from "./log.ts";
+export {
+  encodeNdjson,
+  encodeNdjsonBytes,
+  NDJSON_LINE_MAX,
+  type NdjsonMessage,
+  NdjsonParser,
+  parseNdjson,
+} from "./ndjson.ts";
+export { type Entry, StreamReader } from "./reader.ts";
+export {
+  streamAndCollect,
+  type StreamResponse,
+  streamResponses,
+  TokenTimeoutError,
+} from "./response.ts";
+export {
+  encodeSse,
+  encodeSseBytes,
+  parseSse,
+  type SseMessage,
+  SseParser,
+  SseWriter,
+} from "./sse.ts";
+export {
+  type StoredStream,
+  StreamConflictError,
+  type StreamRecord,
+  type StreamStore,
+} from "./store.ts";
+export {
+  type OnDisconnect,
+  StoreTimeoutError,
+  Stream,
+  type StreamParts,
+  type StreamSource,
+} from "./stream.ts";
+export {
+  type NewStream,
+  type StreamCounts,
+  type StreamLimits,
+  Streams,
+  type StreamsOptions,
+} from "./streams.ts";
