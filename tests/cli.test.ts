@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { type ChatToken, streamChat } from "../src/client/mod.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const deno = ["run", "-A", "--no-check", "--config", `${root}deno.offline.json`];
@@ -43,6 +47,45 @@ class Cli {
     }
   }
 }
+
+describe("serve --stream-store", () => {
+  const chat = { prompt: "Explain quantum computing", maxTokens: 60, temperature: 0.9, seed: 7 };
+  const args = ["serve", "--threads", "1", "--ctx-size", "512"];
+  const portOf = async (cli: Cli): Promise<string> =>
+    (await cli.until(/Listening on http:.*:(\d+)/))[1]!;
+
+  test("goes on with an answer whose server was killed twice, token for token", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "sluice-store-"));
+    const store = `sqlite:${join(folder, "streams.db")}`;
+    let cli = new Cli(...args, "--port", "0", "--stream-store", store);
+    const port = await portOf(cli);
+    try {
+      const url = `http://127.0.0.1:${port}`;
+      const whole = await Array.fromAsync(streamChat({ url, ...chat }));
+      const seen: ChatToken[] = [];
+      for await (const token of streamChat({ url, ...chat })) {
+        seen.push(token);
+        if (token.position !== 10 && token.position !== 30) continue;
+        cli.child.kill("SIGKILL");
+        await cli.code;
+        cli = new Cli(...args, "--port", port, "--stream-store", store);
+        await portOf(cli);
+      }
+      const said = (tokens: ChatToken[]) => tokens.map(({ tokenId, text }) => [tokenId, text]);
+      expect(said(seen)).toEqual(said(whole));
+      expect(seen.map(({ position }) => position)).toEqual(whole.map((_, i) => i + 1));
+    } finally {
+      cli.child.kill("SIGKILL");
+      await rm(folder, { recursive: true });
+    }
+  }, 120_000);
+
+  test("says what is wrong with a store", async () => {
+    const cli = new Cli("serve", "--stream-store", "disk");
+    expect(await cli.code).toBe(1);
+    expect(cli.err).toContain("expected memory, sqlite:PATH or redis://HOST:PORT");
+  });
+});
 
 describe("serve", () => {
   test.each(["SIGINT", "SIGTERM"] as const)(

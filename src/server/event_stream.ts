@@ -21,6 +21,8 @@ import { SILENCE, Silence } from "./silence.ts";
 
 /** Seq of an event that is in no log; larger than any. */
 const LOST_SEQ = 2 ** 32 - 1;
+/** Told once, where a resumption after a restart would not find everything. */
+const NOTICE: SseMessage = { comment: "notice: not resumable after a restart, the store failed" };
 const RETRY_MS = 3000;
 /** After a shutdown the next process is there soon. */
 const RETRY_SHUTDOWN_MS = 1000;
@@ -46,6 +48,8 @@ export interface EventStreamParts {
   readonly cursor?: Cursor | undefined;
   /** A ping after so much silence; 0 is never. */
   readonly keepAliveMs: number;
+  /** Whether events are published that the stream's store does not have. Default never. */
+  readonly isDegraded?: (() => boolean) | undefined;
   /** Default SSE. */
   readonly framing?: Framing | undefined;
   /** Written where the server stops before the stream has ended. Default a comment. */
@@ -64,6 +68,7 @@ class EventSource implements UnderlyingDefaultSource<Uint8Array> {
   readonly #parts: EventStreamParts;
   readonly #silence: Silence;
   readonly #framing: Framing;
+  #isNoticed = false;
   /** Seq of the last event that was sent. */
   #seq = 0;
   /** The entry that is waited for; a ping leaves it pending for the next pull. */
@@ -117,10 +122,18 @@ class EventSource implements UnderlyingDefaultSource<Uint8Array> {
     this.#wanted = undefined;
     if (entry === undefined) return this.#shutDown(controller);
     const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
+    this.#notice(controller);
     for (const chunk of chunks) controller.enqueue(chunk);
     this.#seq = entry.seq;
     if (isTerminal(entry.event)) this.#close(controller);
     return chunks.length > 0 || this.#isGone;
+  }
+
+  #notice(controller: ReadableStreamDefaultController<Uint8Array>): void {
+    if (this.#isNoticed || this.#parts.isDegraded?.() !== true) return;
+    this.#isNoticed = true;
+    const chunk = this.#framing.notice(NOTICE);
+    if (chunk !== undefined) controller.enqueue(chunk);
   }
 
   /** The messages of an event that the client does not have, each with its id. */

@@ -23,6 +23,8 @@ export interface Framing {
   chunks(entry: Entry, messages: readonly SseMessage[], cursor: Cursor | undefined): Uint8Array[];
   /** Says that the stream is alive; `seq` is that of the last event. */
   ping(seq: number): Uint8Array;
+  /** A comment for people; undefined where there is no place for one. */
+  notice(message: SseMessage): Uint8Array | undefined;
   /** The server stops before the stream has ended; undefined where only the end can say so. */
   shutdown(message: SseMessage): Uint8Array | undefined;
 }
@@ -38,6 +40,7 @@ export function sseFraming(): Framing {
     opening: encodeSseBytes,
     chunks: (_entry, messages) => messages.map((message) => writer.write(message)),
     ping: () => encodeSseBytes(PING),
+    notice: encodeSseBytes,
     shutdown: encodeSseBytes,
   };
 }
@@ -48,6 +51,7 @@ export const ndjsonFraming: Framing = {
   opening: ({ comment }) => encodeNdjsonBytes({ ...(comment !== undefined && { comment }) }),
   chunks: (_entry, messages) => messages.map(encodeNdjsonBytes),
   ping: () => encodeNdjsonBytes(PING),
+  notice: () => undefined,
   shutdown: ({ event, data }) =>
     event === undefined
       ? undefined
@@ -61,6 +65,7 @@ export const binaryFraming: Framing = {
   chunks: (entry, _messages, cursor) =>
     cursor !== undefined && entry.seq <= cursor.seq ? [] : [encodeFrame(entry)],
   ping: (seq) => encodeFrame({ seq, event: null }),
+  notice: () => undefined,
   shutdown: () => undefined,
 };
 

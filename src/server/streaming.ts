@@ -396,6 +396,7 @@ export class Streaming {
       id,
       cursor,
       keepAliveMs,
+      isDegraded: () => stream.degraded,
       framing,
       opensWithMessage: dialect.opensWithMessage,
       shutdown: dialect.shutdown,

@@ -1,5 +1,8 @@
 /** Streams over HTTP: resumed by token, read by many, stopped by name, in any process. */
 import { describe, expect, it } from "bun:test";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Handler } from "../../src/server/handler.ts";
 import { cursorOf, idempotencyKeyOf } from "../../src/server/streaming.ts";
 import { SqliteStore } from "../../src/stream/stores/sqlite.ts";
@@ -339,6 +342,7 @@ describe("a store that fails in mid-stream", () => {
     await chunks.next();
     expect(await chunks.next()).toContain('"a"');
     store.failure = new Error("ENOSPC: no space left on device");
+    expect(await chunks.next()).toMatch(/^: notice: not resumable after a restart/);
     expect(await chunks.next()).toContain('"b"');
     expect((await jsonOf(handler, get("/health"))).body).toMatchObject({ status: "degraded" });
     expect(failures.map(String)).toEqual(["Error: ENOSPC: no space left on device"]);
@@ -352,6 +356,24 @@ describe("a store that fails in mid-stream", () => {
     expect(store.events.get(id)!.map(({ type }) => type))
       .toEqual(["start", "token", "token", "complete"]);
     expect((await jsonOf(handler, get("/health"))).body).toMatchObject({ status: "ok" });
+  });
+
+  it("as a full disk does ends no stream, and what was written before is read again", async () => {
+    const path = join(await mkdtemp(join(tmpdir(), "sluice-full-")), "streams.db");
+    const texts = Array.from({ length: 3000 }, (_, i) => `some text of token ${i}`);
+    const store = new SqliteStore(path, { bytesMax: 200_000 });
+    const { handler, failures } = serve(saying(...texts), { store });
+    const { id, text } = await whole(handler, post("/v1/stream", PROMPT));
+    expect(text.match(/event: token/g)?.length).toBe(3000);
+    expect(text).toContain("event: complete");
+    expect(text.match(/: notice: /g)?.length).toBe(1);
+    expect(String(failures[0])).toContain("full");
+    expect((await jsonOf(handler, get("/health"))).body).toMatchObject({ status: "degraded" });
+    await store[Symbol.asyncDispose]();
+    await using again = new SqliteStore(path);
+    const stored = await again.find(id);
+    expect(stored?.end).toBeGreaterThan(100);
+    expect(stored?.ended).toBe(false);
   });
 
   it("that hangs costs its time-out once", async () => {
