@@ -23,6 +23,8 @@ import { SILENCE, Silence } from "./silence.ts";
 const LOST_SEQ = 2 ** 32 - 1;
 /** Told once, where a resumption after a restart would not find everything. */
 const NOTICE: SseMessage = { comment: "notice: not resumable after a restart, the store failed" };
+/** Most events that one pull writes. */
+const STRIDE = 64;
 const RETRY_MS = 3000;
 /** After a shutdown the next process is there soon. */
 const RETRY_SHUTDOWN_MS = 1000;
@@ -121,12 +123,24 @@ class EventSource implements UnderlyingDefaultSource<Uint8Array> {
     }
     this.#wanted = undefined;
     if (entry === undefined) return this.#shutDown(controller);
-    const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
     this.#notice(controller);
+    let written = this.#write(controller, entry);
+    // What is in the log already costs nobody anything; a resumed client gets it in long strides.
+    for (let n = 1; n < STRIDE && !this.#isGone; n++) {
+      const more = this.#parts.reader.take();
+      if (more === undefined) break;
+      written += this.#write(controller, more);
+    }
+    return written > 0 || this.#isGone;
+  }
+
+  /** Writes an event; gives how many chunks that were. */
+  #write(controller: ReadableStreamDefaultController<Uint8Array>, entry: Entry): number {
+    const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
     for (const chunk of chunks) controller.enqueue(chunk);
     this.#seq = entry.seq;
     if (isTerminal(entry.event)) this.#close(controller);
-    return chunks.length > 0 || this.#isGone;
+    return chunks.length;
   }
 
   #notice(controller: ReadableStreamDefaultController<Uint8Array>): void {

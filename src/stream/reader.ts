@@ -18,7 +18,9 @@ export interface Entry {
 export class StreamReader {
   readonly #stream: Stream;
   #seq: number;
+  /** Events that were read together, and how many of them were given out. */
   #batch: StreamEvent[] = [];
+  #at = 0;
   /** `performance.now()` since when nothing was asked for; Infinity while it waits. */
   idleSince: number = performance.now();
   /** Told once when the reader leaves. */
@@ -45,17 +47,26 @@ export class StreamReader {
   async next(): Promise<Entry | undefined> {
     this.idleSince = Infinity;
     try {
-      while (this.#batch.length === 0) {
+      while (this.#at === this.#batch.length) {
         this.#batch = await this.#stream.read(this.#seq);
+        this.#at = 0;
         if (this.#batch.length > 0) break;
         const { ended, suspended, end } = this.#stream;
         if ((ended || suspended) && this.#seq >= end) return undefined;
         await this.#stream.want(this.#seq);
       }
-      return { seq: this.#seq++, event: this.#batch.shift()! };
+      return this.take();
     } finally {
       this.idleSince = performance.now();
     }
+  }
+
+  /** The next event where it was read already, with others; undefined where it has to be waited for. */
+  take(): Entry | undefined {
+    const event = this.#batch[this.#at];
+    if (event === undefined) return undefined;
+    this.#at++;
+    return { seq: this.#seq++, event };
   }
 
   /** Puts it out: it has not read for too long. */
