@@ -61,7 +61,7 @@ export class StreamReader {
     }
   }
 
-  /** The next event where it was read already, with others; undefined where it has to be waited for. */
+  /** The next event where it was read with others; undefined where it has to be waited for. */
   take(): Entry | undefined {
     const event = this.#batch[this.#at];
     if (event === undefined) return undefined;
