@@ -53,6 +53,7 @@ export type {
   ErrorEvent,
   FinishReason,
   GenerationStats,
+  SnapshotEvent,
   StartEvent,
   StreamEvent,
   TokenEvent,

@@ -48,6 +48,8 @@ export interface EventStreamParts {
   readonly opensWithMessage?: boolean | undefined;
   /** What the client has already; the reader starts at or before it. */
   readonly cursor?: Cursor | undefined;
+  /** Written before what the reader reads; see `snapshotOf`. */
+  readonly opening?: readonly Entry[] | undefined;
   /** A ping after so much silence; 0 is never. */
   readonly keepAliveMs: number;
   /** Whether events are published that the stream's store does not have. Default never. */
@@ -89,13 +91,14 @@ class EventSource implements UnderlyingDefaultSource<Uint8Array> {
    */
   start(controller: ReadableStreamDefaultController<Uint8Array>): void {
     const { id, cursor, reader, opensWithMessage } = this.#parts;
-    const isNew = id !== undefined && cursor === undefined;
+    const isNew = id !== undefined && cursor === undefined && this.#parts.opening === undefined;
     const parts = opensWithMessage === true ? 1 : 0;
     controller.enqueue(this.#framing.opening({
       retry: RETRY_MS,
       ...(isNew && { id: messageId(id, 0, 0, parts) }),
       comment: "ok",
     }));
+    for (const entry of this.#parts.opening ?? []) this.#write(controller, entry);
     reader.onEvict = () => this.#close(controller);
   }
 

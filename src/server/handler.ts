@@ -227,7 +227,9 @@ class Service {
     this.#add("GET", STREAM_PATH, native.errorBody, async (request, id) => {
       const owner = await ownerOf(request);
       const cursor = cursorOf(request);
-      return tied(request, await this.#streaming.read(id, owner, cursor, framingOf(request)));
+      const isLate = new URL(request.url).searchParams.get("snapshot") === "true";
+      const framing = framingOf(request);
+      return tied(request, await this.#streaming.read(id, owner, cursor, framing, isLate));
     });
     this.#add("POST", STREAM_PATH, native.errorBody, (request, rest) => {
       return this.#control(request, rest);

@@ -26,6 +26,7 @@ export type {
   ErrorEvent,
   FinishReason,
   GenerationStats,
+  SnapshotEvent,
   StartEvent,
   StreamEvent,
   TokenEvent,

@@ -10,7 +10,8 @@ import type { StreamingConfig } from "../stream/config.ts";
 import type { Cursor } from "../stream/cursor.ts";
 import { streamOf } from "../stream/cursor.ts";
 import type { StreamEvent } from "../stream/event.ts";
-import type { StreamReader } from "../stream/reader.ts";
+import type { Entry, StreamReader } from "../stream/reader.ts";
+import { snapshotOf } from "../stream/snapshot.ts";
 import type { StreamRecord, StreamStore } from "../stream/store.ts";
 import type { OnDisconnect, Stream, StreamSource } from "../stream/stream.ts";
 import { type StreamLimits, Streams } from "../stream/streams.ts";
@@ -79,6 +80,8 @@ export interface Attached {
   readonly context: AnswerContext;
   /** What the client has already; the reader starts at or before it. */
   readonly cursor: Cursor | undefined;
+  /** Written before what the reader reads. */
+  readonly opening?: readonly Entry[];
 }
 
 const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
@@ -197,12 +200,17 @@ export class Streaming {
     return id === context.id ? await this.#begin(ask, context, exchange) : id;
   }
 
-  /** A stream to whoever asks for it by its id, from a cursor on. */
+  /**
+   * A stream to whoever asks for it by its id, from a cursor on.
+   *
+   * @param isLate without a cursor, what was said so far comes as one message
+   */
   async read(
     id: string,
     owner: string,
     cursorText: string | undefined,
     framing: Framing,
+    isLate = false,
   ): Promise<Response> {
     const stream = await this.streams.open(id, owner);
     const cursor = this.streams.cursor(cursorText, stream);
@@ -211,7 +219,13 @@ export class Streaming {
     // Anything but 204 makes an EventSource come back for ever.
     if (isDelivered) return new Response(null, { status: 204 });
     const exchange = this.#exchangeOf(stream.record);
-    return this.#respond(await this.#attach(stream, exchange, cursor), framing);
+    if (!isLate || cursor !== undefined || !exchange.stream) {
+      return this.#respond(await this.#attach(stream, exchange, cursor), framing);
+    }
+    const opening = await snapshotOf(stream);
+    const seen = opening.at(-1);
+    const attached = await this.#attach(stream, exchange, seen && { seq: seen.seq });
+    return this.#respond({ ...attached, cursor: undefined, opening }, framing);
   }
 
   /**
@@ -382,7 +396,8 @@ export class Streaming {
     return { stream, reader, exchange, context: keptOf(stream.record).context, cursor };
   }
 
-  #respond({ stream, reader, exchange, cursor }: Attached, framing: Framing): Response {
+  #respond(attached: Attached, framing: Framing): Response {
+    const { stream, reader, exchange, cursor, opening } = attached;
     const { keepAliveMs, grouping, report } = this.#options;
     const { id } = stream.record;
     if (!exchange.stream) {
@@ -395,6 +410,7 @@ export class Streaming {
       encode: exchange.encoder(),
       id,
       cursor,
+      opening,
       keepAliveMs,
       isDegraded: () => stream.degraded,
       framing,

@@ -91,5 +91,28 @@ export interface ErrorEvent {
   hints: string[];
 }
 
+/**
+ * All tokens up to a place as one, for a reader that joins late. Made for that reader, and in no
+ * log.
+ */
+export interface SnapshotEvent {
+  /** Tells the events apart. */
+  type: "snapshot";
+  /** Ids of the tokens so far. */
+  ids: number[];
+  /** Text so far of the channels content and tool. */
+  text: string;
+  /** Text so far of the channel reasoning. */
+  reasoning: string;
+  /** Since the request was admitted, of the last token. */
+  timeMs: number;
+}
+
 /** Any event of a stream, told apart by `type`. */
-export type StreamEvent = StartEvent | TokenEvent | UsageEvent | CompleteEvent | ErrorEvent;
+export type StreamEvent =
+  | StartEvent
+  | TokenEvent
+  | SnapshotEvent
+  | UsageEvent
+  | CompleteEvent
+  | ErrorEvent;

@@ -13,6 +13,7 @@ export type {
   ErrorEvent,
   FinishReason,
   GenerationStats,
+  SnapshotEvent,
   StartEvent,
   StreamEvent,
   TokenEvent,
@@ -53,6 +54,7 @@ export {
   SseParser,
   SseWriter,
 } from "./sse.ts";
+export { snapshotOf } from "./snapshot.ts";
 export {
   type StoredStream,
   StreamConflictError,

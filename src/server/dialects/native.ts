@@ -114,6 +114,12 @@ function makeEncoder(isDetailed: boolean): Encode {
       case "token":
         // Tokens are the events after the start, so their place in the log is their position.
         return encodeToken(event, seq);
+      case "snapshot": {
+        const { text, ids } = event;
+        const cumulative_time_ms = Math.round(event.timeMs);
+        const data = { text, token_ids: ids, cumulative_time_ms, position: seq };
+        return [{ event: "snapshot", data: JSON.stringify(data) }];
+      }
       case "complete": {
         const { finishReason, stats } = event;
         const data = {

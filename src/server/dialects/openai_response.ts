@@ -114,6 +114,13 @@ export function makeEncoder(
         // Nothing to show yet: the text of a held-back token comes with a later one.
         if (event.text === "") return [];
         return [chunk(event.choice, shape.piece(event.text, event.channel), null)];
+      case "snapshot": {
+        const { reasoning, text } = event;
+        const pieces = [[reasoning, "reasoning"], [text, "content"]] as const;
+        return pieces.filter(([piece]) => piece !== "").map(([piece, channel]) =>
+          chunk(0, shape.piece(piece, channel), null)
+        );
+      }
       case "usage":
         usage = event;
         return [];
