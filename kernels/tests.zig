@@ -7,6 +7,7 @@ test {
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");
     _ = @import("cpu/scratch.zig");
+    _ = @import("cpu/crowd.zig");
     _ = @import("cpu/pool_test.zig");
     _ = @import("cpu/openmp_test.zig");
     _ = @import("failure.zig");

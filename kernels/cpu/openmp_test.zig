@@ -1,6 +1,7 @@
 //! The entry points under code that clang compiled, see openmp_test.c.
 const std = @import("std");
-const pool = @import("pool.zig");
+const useProcessors = @import("pool_test.zig").useProcessors;
+const useOwnProcessors = @import("pool_test.zig").useOwnProcessors;
 const testing = std.testing;
 
 comptime {
@@ -13,8 +14,8 @@ extern fn single_and_barrier(n_threads: c_int, n_phases: c_int) c_int;
 extern fn serial_regions() c_int;
 
 test "a parallel region gets its threads and up to eight captured variables" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     for (0..20) |_| {
         for (1..5) |n_threads| {
             try testing.expectEqual(0, captures_none(@intCast(n_threads)));
@@ -24,15 +25,15 @@ test "a parallel region gets its threads and up to eight captured variables" {
 }
 
 test "single runs once and barrier separates phases" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     for (1..5) |n_threads| {
         try testing.expectEqual(0, single_and_barrier(@intCast(n_threads), 200));
     }
 }
 
 test "a region without num_threads or inside another is serial" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     try testing.expectEqual(0, serial_regions());
 }

@@ -5,9 +5,11 @@
 //! many times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
 //! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
 //! idle pool costs nothing. A thread that finds another of its team on its own processor sleeps at
-//! once: on a busy machine it would spin in the way of whom it waits for.
+//! once: on a busy machine it would spin in the way of whom it waits for. There, too, teams become
+//! smaller (crowd.zig).
 const std = @import("std");
 const builtin = @import("builtin");
+const Crowd = @import("crowd.zig").Crowd;
 const futex = @import("futex.zig");
 const library = @import("../library.zig");
 const Word = futex.Word;
@@ -29,6 +31,8 @@ pub const Body = *const fn (context: *anyopaque) void;
 
 /// Raised by tests, to run teams larger than the machine.
 pub var cpu_count_override: ?u32 = null;
+/// False in tests of such teams, which are their own crowd.
+pub var gives_way = true;
 
 const Member = struct {
     /// Threads of the team, 0 outside a region.
@@ -72,6 +76,10 @@ const Team = struct {
     body: Body = undefined,
     context: *anyopaque = undefined,
     stop: bool = false,
+    /// For how long the workers of this region ran, added up.
+    cpu_ns: std.atomic.Value(u64) = .init(0),
+    /// Guarded by the gate.
+    crowd: Crowd = .{},
     /// Workers that exist. Written under the gate, read by anybody.
     n_workers: Word = .init(0),
     /// Worker i is thread i of the team; 0 stands for the caller and has no thread.
@@ -107,15 +115,28 @@ var gate: Gate = .{};
 
 /// Runs `body(context)` on up to `n_threads` threads, the caller being thread 0, and returns when
 /// all have returned. The team is never larger than the processors that the process may use, and
-/// smaller where threads cannot be started. Inside a region it runs on the caller alone.
+/// smaller where threads cannot be started or where other programs keep them from running. Inside a
+/// region it runs on the caller alone.
 pub fn run(n_threads: u32, body: Body, context: *anyopaque) void {
     const want = @min(n_threads, team_max, cpuCount());
     if (want <= 1 or member.size != 0) return runAlone(body, context);
     gate.enter();
     defer gate.leave();
     grow(want - 1);
-    const size = @min(want, team.n_workers.load(.monotonic) + 1);
-    if (size == 1) return runAlone(body, context);
+    const most = @min(want, team.n_workers.load(.monotonic) + 1);
+    if (most == 1) return runAlone(body, context);
+    if (!gives_way) return runTogether(most, body, context);
+    const start_ns = nowNs(.MONOTONIC);
+    const start_cpu_ns = nowNs(.THREAD_CPUTIME_ID);
+    const size = team.crowd.size(most, start_ns);
+    team.cpu_ns.store(0, .monotonic);
+    if (size == 1) runAlone(body, context) else runTogether(size, body, context);
+    const cpu_ns = nowNs(.THREAD_CPUTIME_ID) - start_cpu_ns + team.cpu_ns.load(.monotonic);
+    const end_ns = nowNs(.MONOTONIC);
+    team.crowd.ran(size, most, end_ns, end_ns - start_ns, cpu_ns);
+}
+
+fn runTogether(size: u32, body: Body, context: *anyopaque) void {
     team.size = size;
     team.body = body;
     team.context = context;
@@ -166,6 +187,7 @@ pub fn shutdown() u32 {
     for (team.workers[1 .. n_workers + 1]) |*worker| start(worker);
     for (team.workers[1 .. n_workers + 1]) |*worker| worker.thread.join();
     team.stop = false;
+    team.crowd = .{};
     team.n_workers.store(0, .monotonic);
     return 0;
 }
@@ -210,7 +232,9 @@ fn work(worker: *Worker, index: u32) void {
         startFrom(index);
         const size = team.size;
         member = .{ .size = size, .index = index };
+        const start_cpu_ns = nowNs(.THREAD_CPUTIME_ID);
         team.body(team.context);
+        _ = team.cpu_ns.fetchAdd(nowNs(.THREAD_CPUTIME_ID) - start_cpu_ns, .monotonic);
         // The caller waits at its last barrier for the others; they go on to wait for a new region.
         _ = team.barrier.arrive(size);
     }
@@ -245,7 +269,7 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
         spins += 1;
         if (spins % spins_per_look != 0) continue;
         was_in_the_way = isInTheWay();
-        const now = nowNs();
+        const now = nowNs(.MONOTONIC);
         if (deadline == 0) deadline = now + spin_ns;
         if (was_in_the_way or now >= deadline) return sleepWhile(word, value, sleepers);
     }
@@ -284,8 +308,8 @@ fn sleepWhile(word: *const Word, value: u32, sleepers: *Word) void {
     _ = sleepers.fetchSub(1, .monotonic);
 }
 
-fn nowNs() u64 {
+fn nowNs(clock: std.c.clockid_t) u64 {
     var time: std.c.timespec = undefined;
-    _ = std.c.clock_gettime(.MONOTONIC, &time);
+    _ = std.c.clock_gettime(clock, &time);
     return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
 }

@@ -6,6 +6,17 @@ const testing = std.testing;
 const Count = std.atomic.Value(u32);
 const team_sizes = [_]u32{ 1, 2, 3, 4 };
 
+/// Runs teams as if there were so many processors, whether they are there or not.
+pub fn useProcessors(count: u32) void {
+    pool.cpu_count_override = count;
+    pool.gives_way = false;
+}
+
+pub fn useOwnProcessors() void {
+    pool.cpu_count_override = null;
+    pool.gives_way = true;
+}
+
 const Visits = struct {
     by_thread: [4]Count = @splat(.init(0)),
     team_size: Count = .init(0),
@@ -18,8 +29,8 @@ const Visits = struct {
 };
 
 test "run() runs the body once on each thread of the team" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     for (0..200) |i| {
         const size = team_sizes[i % team_sizes.len];
         var visits: Visits = .{};
@@ -32,8 +43,8 @@ test "run() runs the body once on each thread of the team" {
 }
 
 test "run() takes no more threads than there are processors" {
-    pool.cpu_count_override = 2;
-    defer pool.cpu_count_override = null;
+    useProcessors(2);
+    defer useOwnProcessors();
     var visits: Visits = .{};
     pool.run(64, Visits.body, &visits);
     try testing.expectEqual(2, visits.team_size.raw);
@@ -77,8 +88,8 @@ const Phases = struct {
 };
 
 test "barrier() lets nobody into the next phase early" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     for (team_sizes) |size| {
         var phases: Phases = .{ .n_phases = if (size <= 2) 5000 else 300 };
         pool.run(size, Phases.body, &phases);
@@ -88,8 +99,8 @@ test "barrier() lets nobody into the next phase early" {
 }
 
 test "barrier() wakes threads that fell asleep" {
-    pool.cpu_count_override = 3;
-    defer pool.cpu_count_override = null;
+    useProcessors(3);
+    defer useOwnProcessors();
     var phases: Phases = .{ .n_phases = 30, .late_ns = 400_000 };
     pool.run(3, Phases.body, &phases);
     try testing.expectEqual(0, phases.n_wrong.raw);
@@ -118,8 +129,8 @@ const Nested = struct {
 };
 
 test "run() inside a region runs on its caller alone" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     var nested: Nested = .{};
     pool.run(3, Nested.outer, &nested);
     try testing.expectEqual(3, nested.inner_visits.raw);
@@ -136,8 +147,8 @@ fn callMany(n_wrong: *Count) void {
 }
 
 test "run() serves several callers one after another" {
-    pool.cpu_count_override = 4;
-    defer pool.cpu_count_override = null;
+    useProcessors(4);
+    defer useOwnProcessors();
     var n_wrong: Count = .init(0);
     var callers: [4]std.Thread = undefined;
     for (&callers) |*caller| caller.* = try .spawn(.{}, callMany, .{&n_wrong});
@@ -146,8 +157,8 @@ test "run() serves several callers one after another" {
 }
 
 test "shutdown() ends the workers and the next region starts them again" {
-    pool.cpu_count_override = 3;
-    defer pool.cpu_count_override = null;
+    useProcessors(3);
+    defer useOwnProcessors();
     for (0..10) |_| {
         var visits: Visits = .{};
         pool.run(3, Visits.body, &visits);
@@ -156,4 +167,35 @@ test "shutdown() ends the workers and the next region starts them again" {
         try testing.expectEqual(0, pool.shutdown());
         try testing.expectEqual(0, pool.workerCount());
     }
+}
+
+/// A region whose last thread does not get to run for most of it.
+const Stalled = struct {
+    team_size: Count = .init(0),
+
+    fn body(context: *anyopaque) void {
+        const stalled: *Stalled = @ptrCast(@alignCast(context));
+        const size = pool.teamSize();
+        stalled.team_size.store(size, .monotonic);
+        if (size > 1 and pool.threadIndex() == size - 1) {
+            const time: std.c.timespec = .{ .sec = 0, .nsec = 5 * std.time.ns_per_ms };
+            _ = std.c.nanosleep(&time, null);
+        }
+        pool.barrier();
+    }
+};
+
+test "run() leaves threads out that the others wait for, until the pool is shut down" {
+    pool.cpu_count_override = 2;
+    defer pool.cpu_count_override = null;
+    try testing.expectEqual(0, pool.shutdown());
+    var stalled: Stalled = .{};
+    pool.run(2, Stalled.body, &stalled);
+    try testing.expectEqual(2, stalled.team_size.raw);
+    for (0..10) |_| pool.run(2, Stalled.body, &stalled);
+    try testing.expectEqual(1, stalled.team_size.raw);
+    try testing.expectEqual(0, pool.shutdown());
+    pool.run(2, Stalled.body, &stalled);
+    try testing.expectEqual(2, stalled.team_size.raw);
+    try testing.expectEqual(0, pool.shutdown());
 }

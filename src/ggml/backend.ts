@@ -60,7 +60,7 @@ export class Backend implements Disposable {
 
 /** What a plan is made of beside its graph. */
 export interface PlanParts {
-  weights: Weights;
+  weights: Pick<Weights, "get">;
   cache: CacheLayers;
   flashAttention: boolean;
 }

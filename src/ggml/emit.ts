@@ -174,29 +174,36 @@ class Emission {
       1,
       shape.n_streams,
     );
-    const K = this.#cells(cache.k[il]!, n_embd_head, tk.ne[1]);
-    const V = this.#cells(cache.v[il]!, n_embd_head, tk.ne[1]);
+    // ggml splits the keys of a single query by thread from 512 cells on, so that the number of
+    // threads decides the sums. It leaves several streams alone: each key head becomes one, and
+    // where there is but one key head the plain soft max is computed.
+    const n_head_kv = tk.ne[1];
+    const flash = this.#t.flashAttention && (n_tokens > 1 || n_head_kv > 1);
+    const groups = flash && n_tokens === 1 ? n_head_kv : 1;
+    const K = this.#cells(cache.k[il]!, n_embd_head, n_head_kv, groups);
+    const V = this.#cells(cache.v[il]!, n_embd_head, n_head_kv, groups);
     const row = n_embd_head * 4;
+    const heads = n_head / groups;
     const Q = n.ggml_permute(
       ctx,
       n.ggml_view_4d(
         ctx,
         q,
         big(n_embd_head),
-        big(n_head),
+        big(heads),
         big(per_stream),
-        big(shape.n_streams),
+        big(shape.n_streams * groups),
         big(row),
         big(row * n_head),
-        big(row * n_head * per_stream),
+        big(row * heads * per_stream),
         0n,
       ),
       0,
       2,
       1,
       3,
-    ); // [n_embd_head, per_stream, n_head, n_streams], permuted view
-    if (this.#t.flashAttention) {
+    ); // [n_embd_head, per_stream, heads, n_streams * groups], permuted view
+    if (flash) {
       const out = n.ggml_flash_attn_ext(ctx, Q, K, V, kq_mask, kq_scale, 0, 0);
       n.ggml_prec_set_acc(out, GGML_PREC_F32);
       return n.ggml_reshape_2d(ctx, out, big(n_embd_head * n_head), big(n_tokens));
@@ -209,22 +216,26 @@ class Emission {
     return n.ggml_cont_2d(ctx, out, big(n_embd_head * n_head), big(n_tokens));
   }
 
-  /** [n_embd_head, n_kv, n_head_kv, n_streams], permuted view of one layer's cells. */
-  #cells(cells: Pointer, n_embd_head: number, n_head_kv: number): Pointer {
+  /**
+   * One layer's cells, [n_embd_head, n_kv, n_head_kv / groups, n_streams * groups], permuted view.
+   * There is one group, or one for each key head, and then one stream.
+   */
+  #cells(cells: Pointer, n_embd_head: number, n_head_kv: number, groups: number): Pointer {
     const { native: n, ctx, cache, shape } = this.#t;
     const head = n_embd_head * type_size(cache.type);
     const row = head * n_head_kv;
+    const stream = row * cache.n_cells;
     const view = n.ggml_view_4d(
       ctx,
       cells,
       big(n_embd_head),
-      big(n_head_kv),
+      big(n_head_kv / groups),
       big(shape.n_kv),
-      big(shape.n_streams),
+      big(shape.n_streams * groups),
       big(head),
       big(row),
-      big(row * cache.n_cells),
-      big(row * cache.n_cells * shape.stream0),
+      big(groups > 1 ? head : stream),
+      big(stream * shape.stream0),
     );
     return n.ggml_permute(ctx, view, 0, 2, 1, 3);
   }

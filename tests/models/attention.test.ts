@@ -1,0 +1,125 @@
+import { Buffer } from "node:buffer";
+import { describe, expect, test } from "bun:test";
+import { KvCache } from "../../src/cache/kv_cache.ts";
+import { Backend, Plan } from "../../src/ggml/backend.ts";
+import { Library } from "../../src/ggml/library.ts";
+import { planGraph } from "../../src/graph/plan.ts";
+import { resolveModel } from "../../src/store/reference.ts";
+import { DEFAULT, LogitsProbe } from "../support/logits_probe.ts";
+
+// From 512 cells on, ggml splits the keys of a single query between the threads, and the sums then
+// depend on their number.
+const N_CELLS = 512;
+const N_EMBD_HEAD = 16;
+
+const sameBits = (a: Float32Array, b: Float32Array): boolean =>
+  Buffer.from(a.buffer, a.byteOffset, a.byteLength)
+    .equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+
+/** Values between -2 and 2 without a pattern. */
+function noise(n: number, seed: number): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: n }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 30 - 2;
+  });
+}
+
+interface Heads {
+  n_head: number;
+  n_head_kv: number;
+}
+
+/** Attention of tokens to themselves and to all before them, over cells that `cells` fills. */
+class AttentionProbe implements Disposable {
+  readonly #resources = new DisposableStack();
+  readonly #backend: Backend;
+  readonly #cache: KvCache;
+  readonly #heads: Heads;
+
+  constructor(library: Library, heads: Heads, n_threads: number) {
+    this.#heads = heads;
+    this.#backend = this.#resources.use(new Backend(library, n_threads));
+    const n_embd_kv = N_EMBD_HEAD * heads.n_head_kv;
+    const sizes = { n_layer: 1, n_embd_kv, n_ctx: N_CELLS, n_streams: 1 };
+    this.#cache = this.#resources.use(new KvCache(library, sizes));
+  }
+
+  attend(n_past: number, n_tokens: number, flashAttention: boolean): Float32Array {
+    const { n_head, n_head_kv } = this.#heads;
+    const n_kv = this.#cache.reserve(0, n_past + n_tokens);
+    const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv, n_outputs: n_tokens };
+    const lowered = planGraph(
+      (g) => {
+        const input = (name: string, heads: number) =>
+          g.input(name, "f32", N_EMBD_HEAD, heads, n_tokens);
+        const [q, k, v] = [input("q", n_head), input("k", n_head_kv), input("v", n_head_kv)];
+        return g.attention(q, k, v, { il: 0, kq_scale: 0.25 });
+      },
+      shape,
+      () => undefined,
+      [],
+    );
+    const parts = { weights: { get: () => null }, cache: this.#cache, flashAttention };
+    using plan = new Plan(this.#backend, lowered, shape, parts);
+    const mask = new Uint16Array(n_tokens * n_kv).fill(0xfc00);
+    for (let i = 0; i < n_tokens; i++) mask.fill(0, i * n_kv, i * n_kv + n_past + i + 1);
+    plan.set("kq_mask", mask);
+    plan.set("kv_rows", BigInt64Array.from({ length: n_tokens }, (_, i) => BigInt(n_past + i)));
+    for (const [name, heads] of [["q", n_head], ["k", n_head_kv], ["v", n_head_kv]] as const) {
+      plan.set(name, noise(N_EMBD_HEAD * heads * n_tokens, name.charCodeAt(0) + n_past));
+    }
+    plan.compute();
+    const out = new Float32Array(N_EMBD_HEAD * n_head * n_tokens);
+    plan.read(out);
+    return out;
+  }
+
+  [Symbol.dispose](): void {
+    this.#resources.dispose();
+  }
+}
+
+const layouts: [string, Heads][] = [
+  ["a key head for each query head", { n_head: 4, n_head_kv: 4 }],
+  ["grouped key heads", { n_head: 6, n_head_kv: 3 }],
+  ["one key head for all", { n_head: 5, n_head_kv: 1 }],
+  ["a single head", { n_head: 1, n_head_kv: 1 }],
+];
+
+describe("Flash attention of one token", () => {
+  test.each(layouts)("is that of the plain soft max, %s", async (_name, heads) => {
+    using library = await Library.open();
+    using probe = new AttentionProbe(library, heads, 2);
+    probe.attend(0, 300, true);
+    const plain = probe.attend(300, 1, false);
+    const flash = probe.attend(300, 1, true);
+    const worst = plain.reduce((max, x, i) => Math.max(max, Math.abs(x - flash[i]!)), 0);
+    expect(Math.max(...plain.map(Math.abs))).toBeGreaterThan(0.05);
+    // Flash attention adds up in f16.
+    expect(worst).toBeLessThan(5e-3);
+  });
+
+  test.each(layouts)("has the same bits with every number of threads, %s", async (_name, heads) => {
+    using library = await Library.open();
+    const rows = [1, 2, 3].map((n_threads) => {
+      using probe = new AttentionProbe(library, heads, n_threads);
+      probe.attend(0, 300, true);
+      return probe.attend(300, 1, true);
+    });
+    for (const row of rows) expect(sameBits(row, rows[0]!)).toBe(true);
+  });
+});
+
+describe("Decoding on the fast paths, past 512 cells", () => {
+  test("has the same bits with every number of threads", async () => {
+    const prompt = Array.from({ length: 300 }, (_, i) => 1000 + (i * 7919) % 40_000);
+    const runs: Float32Array[][] = [];
+    for (const n_threads of [1, 2, 3]) {
+      using probe = await LogitsProbe.open(resolveModel("smollm2").path, { ...DEFAULT, n_threads });
+      probe.logits(prompt);
+      runs.push([504, 3575].map((id, i) => probe.logits([id], 300 + i)[0]!.slice()));
+    }
+    for (const run of runs) run.forEach((row, i) => expect(sameBits(row, runs[0]![i]!)).toBe(true));
+  }, 60_000);
+});
