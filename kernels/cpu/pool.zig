@@ -128,12 +128,11 @@ pub fn run(n_threads: u32, body: Body, context: *anyopaque) void {
     if (!gives_way) return runTogether(most, body, context);
     const start_ns = nowNs(.MONOTONIC);
     const start_cpu_ns = nowNs(.THREAD_CPUTIME_ID);
-    const size = team.crowd.size(most, start_ns);
+    const size = team.crowd.size(most);
     team.cpu_ns.store(0, .monotonic);
     if (size == 1) runAlone(body, context) else runTogether(size, body, context);
     const cpu_ns = nowNs(.THREAD_CPUTIME_ID) - start_cpu_ns + team.cpu_ns.load(.monotonic);
-    const end_ns = nowNs(.MONOTONIC);
-    team.crowd.ran(size, most, end_ns, end_ns - start_ns, cpu_ns);
+    team.crowd.ran(size, most, nowNs(.MONOTONIC) - start_ns, cpu_ns);
 }
 
 fn runTogether(size: u32, body: Body, context: *anyopaque) void {
