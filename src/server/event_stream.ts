@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type Cursor, messageId } from "../stream/cursor.ts";
+import { type Cursor, messageId, partsDelivered } from "../stream/cursor.ts";
 import { isTerminal } from "../stream/log.ts";
 import type { Entry, StreamReader } from "../stream/reader.ts";
 import type { StreamingConfig } from "../stream/config.ts";
@@ -68,7 +68,7 @@ function lost(thrown: unknown): Entry {
 }
 
 /** Reads one stream for one client. */
-class EventSource implements UnderlyingDefaultSource<Uint8Array> {
+class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   readonly #parts: EventStreamParts;
   readonly #silence: Silence;
   readonly #framing: Framing;
@@ -161,8 +161,7 @@ class EventSource implements UnderlyingDefaultSource<Uint8Array> {
     const messages = id === undefined || seq === LOST_SEQ
       ? encoded
       : encoded.map((message, i) => ({ ...message, id: messageId(id, seq, i + 1, parts) }));
-    if (cursor === undefined || seq > cursor.seq) return messages;
-    return seq < cursor.seq ? [] : messages.slice(cursor.part ?? parts);
+    return messages.slice(partsDelivered(cursor, seq, parts));
   }
 
   /** The server stops; the client is told when to look for what follows. */
@@ -199,7 +198,7 @@ export function eventStream(
   parts: EventStreamParts,
   grouping?: Pick<StreamingConfig, "bufferSize" | "flushIntervalMs">,
 ): ReadableStream<Uint8Array> {
-  const stream = new ReadableStream(new EventSource(parts), { highWaterMark: 0 });
+  const stream = new ReadableStream(new StreamBody(parts), { highWaterMark: 0 });
   return grouping === undefined || grouping.bufferSize === 1 ? stream : grouped(stream, grouping);
 }
 

@@ -32,6 +32,7 @@ import {
   SocketSession,
   wantsSocket,
 } from "./socket.ts";
+import { JSON_HEADERS } from "./whole_body.ts";
 import { cursorOf, idempotencyKeyOf, type SpokenRoute, Streaming, withSeed } from "./streaming.ts";
 
 /** How a handler behaves; every field has a default. */
@@ -105,8 +106,6 @@ const DIALECTS: readonly Dialect[] = [openai, native];
 const RETRY_AFTER_S = 1;
 /** Largest value of an option; a timer that is set to more fires at once. */
 const OPTION_MAX = 2 ** 31 - 1;
-
-const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
 
 function json(body: unknown, status: number, headers: Record<string, string> = {}): Response {
   return new Response(JSON.stringify(body), {

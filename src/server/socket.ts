@@ -8,7 +8,7 @@
  * @module
  */
 import { OverloadedError, RequestError } from "../errors.ts";
-import { type Cursor, messageId } from "../stream/cursor.ts";
+import { messageId, partsDelivered } from "../stream/cursor.ts";
 import { isTerminal } from "../stream/log.ts";
 import type { Entry, StreamReader } from "../stream/reader.ts";
 import type { SseMessage } from "../stream/sse.ts";
@@ -203,7 +203,7 @@ class Reading {
     const { cursor } = this.attached;
     const encoded = this.encode(event, seq);
     const texts = encoded.map((message, i) => this.#text(message, seq, i + 1, encoded.length));
-    return texts.slice(skipped(seq, cursor, encoded.length));
+    return texts.slice(partsDelivered(cursor, seq, encoded.length));
   }
 
   /** The data is an object already, so that the fields of the socket go in front of it. */
@@ -212,12 +212,6 @@ class Reading {
     const head = JSON.stringify({ type: event, stream: this.id, id, seq });
     return `${head.slice(0, -1)},${data!.slice(1)}`;
   }
-}
-
-/** How many messages of an event a client has. */
-function skipped(seq: number, cursor: Cursor | undefined, parts: number): number {
-  if (cursor === undefined || seq > cursor.seq) return 0;
-  return seq < cursor.seq ? parts : cursor.part ?? parts;
 }
 
 /** One client; see the module. */

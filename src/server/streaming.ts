@@ -22,7 +22,7 @@ import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
 import type { Framing } from "./framing.ts";
 import type { JsonObject } from "./fields.ts";
 import { type Report, Run } from "./run.ts";
-import { wholeBody } from "./whole_body.ts";
+import { JSON_HEADERS, wholeBody } from "./whole_body.ts";
 
 /** A route with the language that it belongs to. */
 export interface SpokenRoute {
@@ -84,7 +84,6 @@ export interface Attached {
   readonly opening?: readonly Entry[];
 }
 
-const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
 const KEY_CHARS_MAX = 255;
 const RETRY_AFTER_S = 1;
 /** How long a cancelled generation may take to end before a drain stops waiting for it. */

@@ -16,6 +16,12 @@ import { failure, publicError } from "./public_error.ts";
 import { collect } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
 
+/** Headers of every JSON answer. */
+export const JSON_HEADERS: Readonly<Record<string, string>> = {
+  "content-type": "application/json",
+  "cache-control": "no-store",
+};
+
 function cut({ code, hints }: { code: string; hints: readonly string[] }): SluiceError {
   const { message, status } = failure(code);
   return new SluiceError(message, code, status, { hints });

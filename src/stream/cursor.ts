@@ -19,6 +19,12 @@ export function messageId(stream: string, seq: number, part: number, parts: numb
   return part === parts ? `${stream}:${seq}` : `${stream}:${seq}.${part}`;
 }
 
+/** How many of the `parts` messages of the event `seq` somebody at a cursor has. */
+export function partsDelivered(cursor: Cursor | undefined, seq: number, parts: number): number {
+  if (cursor === undefined || seq > cursor.seq) return 0;
+  return seq < cursor.seq ? parts : cursor.part ?? parts;
+}
+
 const CURSOR = /^(?:([0-9a-f]{32}):)?([0-9]{1,15})(?:\.([0-9]{1,4}))?$/;
 
 /** The stream that a cursor names, or undefined where it names none of ours. */

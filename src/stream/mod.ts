@@ -6,7 +6,7 @@
  */
 export { type FieldError, OverloadedError, RequestError, SluiceError } from "../errors.ts";
 export { StreamingConfig, type StreamingOptions } from "./config.ts";
-export { type Cursor, messageId, parseCursor, streamOf } from "./cursor.ts";
+export { type Cursor, messageId, parseCursor, partsDelivered, streamOf } from "./cursor.ts";
 export type {
   Channel,
   CompleteEvent,

@@ -6,6 +6,7 @@
 import { SluiceError } from "../errors.ts";
 import type { StreamingConfig } from "./config.ts";
 import type { StreamEvent } from "./event.ts";
+import { within } from "./within.ts";
 
 /** A piece of an answer: one token, or several where the config groups them. */
 export interface StreamResponse {
@@ -37,18 +38,6 @@ type Step = IteratorResult<StreamEvent, void>;
 /** Nothing came before the time was up. */
 const LATE = Symbol("late");
 
-/** What `promise` gives, or LATE after `ms`; 0 is without limit. */
-async function before<T>(promise: Promise<T>, ms: number): Promise<T | typeof LATE> {
-  if (ms === 0) return promise;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<typeof LATE>((resolve) => timer = setTimeout(resolve, ms, LATE));
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** Reads events one by one, with the limits of a config. */
 class Responses {
   readonly #events: AsyncGenerator<StreamEvent, void, undefined>;
@@ -62,12 +51,12 @@ class Responses {
     this.#config = config;
   }
 
-  /** The next token event, undefined at the end, LATE where `ms` have passed without. */
+  /** The next token event, undefined at the end, LATE after `ms` without; 0 is without limit. */
   async #token(ms: number): Promise<StreamEvent | undefined | typeof LATE> {
     for (;;) {
       this.#wanted ??= this.#events.next();
-      const step = await before(this.#wanted, ms);
-      if (step === LATE) return LATE;
+      const step = ms === 0 ? await this.#wanted : await within(this.#wanted, ms);
+      if (step === undefined) return LATE;
       this.#wanted = undefined;
       if (step.done === true) {
         this.#isOver = true;

@@ -11,7 +11,12 @@ import { RequestError, SluiceError } from "../errors.ts";
 import type { StreamEvent } from "./event.ts";
 import { EventLog, isTerminal } from "./log.ts";
 import { StreamReader } from "./reader.ts";
-import { StreamConflictError, type StreamRecord, type StreamStore } from "./store.ts";
+import {
+  type StoredStream,
+  StreamConflictError,
+  type StreamRecord,
+  type StreamStore,
+} from "./store.ts";
 import { StreamHoleError } from "./stores/hole.ts";
 import { within } from "./within.ts";
 
@@ -70,7 +75,7 @@ export class Stream {
   readonly #parts: StreamParts;
   readonly #readers = new Set<StreamReader>();
   readonly #settle: () => void;
-  #log: EventLog;
+  readonly #log: EventLog;
   #source: StreamSource | undefined;
   /** Seq that a reader waits for. */
   #wanted = 0;
@@ -106,9 +111,11 @@ export class Stream {
   }
 
   /** A stream that this process found in its store: ended, made elsewhere, or cut off. */
-  static async open(parts: StreamParts, store: StreamStore): Promise<Stream | undefined> {
-    const stored = await store.find(parts.record.id);
-    if (stored === undefined) return undefined;
+  static async open(
+    parts: StreamParts,
+    store: StreamStore,
+    stored: StoredStream,
+  ): Promise<Stream> {
     // The newest event says whether the stream has ended; older ones are read when wanted.
     const last = Math.max(stored.end - 1, stored.first);
     const log = new EventLog(parts.logBytesMax, last);
@@ -346,7 +353,7 @@ export class Stream {
   /** Writes what the store missed, until it has everything or something is lost for good. */
   async #catchUp(): Promise<void> {
     while (this.#isBehind) {
-      await within(new Promise(() => undefined), RETRY_MS);
+      await pause(RETRY_MS);
       const isTooLate = this.ended && Date.now() - this.endedAt > CATCH_UP_MS;
       // What would be written had a hole; better no copy than a wrong one.
       if (isTooLate || this.#kept < this.#log.first) return this.#giveUp();
@@ -380,7 +387,7 @@ export class Stream {
         if (await store.find(id) === undefined) this.#lose();
       } catch (failure) {
         report(failure);
-        await within(new Promise(() => undefined), RETRY_MS);
+        await pause(RETRY_MS);
       }
     }
     this.#end();
@@ -424,6 +431,10 @@ export class Stream {
       hints: [],
     });
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** True where a later attempt would fail alike: others write here, or what was before is gone. */

@@ -211,7 +211,7 @@ export class Streams {
       }
     }
     const stream = Stream.begin({ ...this.#parts(record, onDisconnect), store }, start, source);
-    this.#take(stream);
+    this.#streams.set(record.id, stream);
     return stream;
   }
 
@@ -222,7 +222,7 @@ export class Streams {
    */
   async open(id: string, owner: string): Promise<Stream> {
     const stream = this.#streams.get(id) ?? await this.#find(id);
-    if (stream !== undefined && isOf(stream.record, owner)) return stream;
+    if (stream?.record.owner === owner) return stream;
     if (this.#dropped.get(id) === owner) {
       throw new RequestError(
         `Cannot find the stream "${id}": it ended and was dropped, start it anew`,
@@ -337,7 +337,9 @@ export class Streams {
       onDisconnect,
       store: this.#options.store,
       holder: this.#holder,
-      ...{ logBytesMax, storeTimeoutMs, leaseMs },
+      logBytesMax,
+      storeTimeoutMs,
+      leaseMs,
       report: (failure) => this.#report(failure),
       revive: (known, events) => {
         this.#counts.revived++;
@@ -349,10 +351,6 @@ export class Streams {
   #report(failure: unknown): void {
     this.#counts.storeFailures++;
     this.#options.report(failure);
-  }
-
-  #take(stream: Stream): void {
-    this.#streams.set(stream.record.id, stream);
   }
 
   /** Opens a stored stream once, however many ask at the same time. */
@@ -368,8 +366,8 @@ export class Streams {
     const stored = await store.find(id);
     if (stored === undefined) return undefined;
     const onDisconnect = this.#options.onDisconnectOf(stored.record);
-    const stream = await Stream.open(this.#parts(stored.record, onDisconnect), store);
-    if (stream !== undefined) this.#take(stream);
+    const stream = await Stream.open(this.#parts(stored.record, onDisconnect), store, stored);
+    this.#streams.set(id, stream);
     return stream;
   }
 
@@ -407,11 +405,13 @@ export class Streams {
     const { ageMs, memoryBytesMax, storeAgeMs } = this.limits;
     const now = Date.now();
     let { bytes } = this.counts;
+    const gone = new Set<string>();
     for (const [id, stream] of this.#streams) {
       const isOld = stream.ended && now - stream.endedAt >= ageMs;
       const isTooMuch = stream.ended && bytes > memoryBytesMax;
       if (!(isOld || isTooMuch) || stream.readers > 0) continue;
       this.#streams.delete(id);
+      gone.add(id);
       bytes -= stream.bytes;
       if (stream.stored) continue;
       this.#counts.droppedStreams++;
@@ -422,14 +422,11 @@ export class Streams {
       this.#dropped.delete(id);
     }
     for (const [name, id] of this.#keys) {
-      if (!this.#streams.has(id) && this.#dropped.has(id)) this.#keys.delete(name);
+      // A store binds them still.
+      if (gone.has(id)) this.#keys.delete(name);
     }
     if (now - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = now;
     this.#options.store?.sweep(now - storeAgeMs).catch((failure) => this.#report(failure));
   }
-}
-
-function isOf(record: StreamRecord, owner: string): boolean {
-  return record.owner === owner;
 }

@@ -7,6 +7,7 @@
  */
 import { STATUS_CODE } from "@std/http/status";
 import { type Route, route } from "@std/http/unstable-route";
+import { within } from "../../stream/within.ts";
 import type { OpenSocket } from "../handler.ts";
 import type { SocketListener } from "../socket.ts";
 import {
@@ -86,17 +87,17 @@ export function serve(options: DenoServeOptions): RunningServer {
       const hasSockets = sockets.size > 0;
       if (hasSockets) {
         await handler.drain(graceMs);
-        await within(Promise.all(sockets));
+        await within(Promise.all(sockets), FLUSH_MS);
       }
       // It waits for open streams without end; the abort closes them, and throws where nothing is
       // open.
       let isClosed = false;
       const closed = server.shutdown().then(() => isClosed = true);
       if (!hasSockets) await handler.drain(graceMs);
-      await within(closed);
+      await within(closed, FLUSH_MS);
       if (!isClosed) forced.abort();
       // Deno cannot close the socket of a reader that does not read.
-      await within(closed);
+      await within(closed, FLUSH_MS);
     },
   };
 }
@@ -126,12 +127,4 @@ function opened(request: Request, open: OpenSocket, sockets: Set<Promise<void>>)
   socket.addEventListener("error", end);
   socket.addEventListener("close", end);
   return response;
-}
-
-/** Waits for a promise, but not long. */
-async function within(promise: Promise<unknown>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise((resolve) => timer = setTimeout(resolve, FLUSH_MS));
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
 }
