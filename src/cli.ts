@@ -27,6 +27,8 @@ serve:
   --host ADDRESS            address to listen on (127.0.0.1)
   --no-auth                 allow an address that other machines reach, without any key
   --max-tokens N            most tokens of one answer (no cap)
+  --route PATH=DIALECT      what a path speaks: native, openai or openai_completions; may be given
+                            several times
   --keep-alive TIME         pause after which a silent stream gets a comment, 0 is never (5s)
   --buffer-size N           events in one chunk of a stream (1)
   --flush-interval TIME     how long an event may wait for others, such as 25ms or 1s (0)
@@ -50,6 +52,7 @@ const OPTIONS = {
   host: { type: "string", default: "127.0.0.1" },
   "no-auth": { type: "boolean" },
   "max-tokens": { type: "string" },
+  route: { type: "string", multiple: true },
   "keep-alive": { type: "string", default: "5s" },
   "buffer-size": { type: "string", default: "1" },
   "flush-interval": { type: "string", default: "0" },
@@ -115,6 +118,7 @@ async function serve(values: Values): Promise<number> {
     );
   }
   const port = integer(values, "port", 0)!;
+  const routes = routesOf(values.route);
   const store = await openStreamStore(values["stream-store"]);
   const started = performance.now();
   let loadFailure: unknown;
@@ -132,6 +136,7 @@ async function serve(values: Values): Promise<number> {
     }),
     ...some("maxTokens", maxTokens),
     ...some("store", store),
+    routes,
     // A model that cannot be loaded ends the command, which says why.
     onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
@@ -234,6 +239,15 @@ function describe(model: Model): string {
   return `${id}: ${n_streams} x ${n_ctx} tokens, ${n_threads} threads (${cpuVariant})`;
 }
 
+/** Names of dialects by path; a path may have an equals sign, a name has none. */
+function routesOf(texts: readonly string[] = []): Record<string, string> {
+  return Object.fromEntries(texts.map((text) => {
+    const at = text.lastIndexOf("=");
+    if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+    throw new UsageError(`Cannot use --route ${text}: expected PATH=DIALECT, such as /chat=openai`);
+  }));
+}
+
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
@@ -244,7 +258,7 @@ function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V
 
 type NumberOption = Exclude<
   keyof typeof OPTIONS,
-  "help" | "no-auth" | "raw" | "stop" | "stream-store"
+  "help" | "no-auth" | "raw" | "route" | "stop" | "stream-store"
 >;
 
 function number(values: Values, name: NumberOption, min: number): number | undefined {

@@ -101,6 +101,10 @@ describe("serve", () => {
         "512",
         "--parallel",
         "2",
+        "--route",
+        "/chat=openai",
+        "--route",
+        "/say=now=native",
       );
       const [, url] = await cli.until(/Listening on (http:\S+)\n/);
       expect(cli.out).toMatch(/^smollm2: 2 x 512 tokens, 1 threads \(.+\), loaded in [\d.]+ s\n/);
@@ -111,6 +115,13 @@ describe("serve", () => {
       const text = await response.text();
       expect(text.match(/^event: token$/gm)?.length).toBe(4);
       expect(text.match(/^event: complete$/gm)?.length).toBe(1);
+      const refused = await Promise.all(
+        ["/chat", "/say=now"].map((path) => fetch(url + path, { method: "POST", body: "{}" })),
+      );
+      expect(await Promise.all(refused.map((each) => each.json()))).toMatchObject([
+        { error: { type: "invalid_request_error" } },
+        { error_type: "validation" },
+      ]);
       // child.kill() of Deno 2.9 reports the signal that it sent as the end of the child.
       process.kill(cli.child.pid!, signal);
       expect([await cli.code, cli.err]).toEqual([0, ""]);
@@ -122,6 +133,19 @@ describe("serve", () => {
     const cli = new Cli("serve", "--host", "0.0.0.0", "--port", "0");
     expect(await cli.code).toBe(1);
     expect(cli.err).toContain('Cannot listen on "0.0.0.0"');
+  }, 30_000);
+
+  test.each(
+    [
+      ["/chat=klingon", "the dialect is unknown, expected one of native, openai"],
+      ["chat=native", "the path is malformed"],
+      ["/chat", "expected PATH=DIALECT"],
+    ] as const,
+  )("ends with 1 and one sentence for --route %s", async (route, sentence) => {
+    const cli = new Cli("serve", "--port", "0", "--route", route);
+    expect(await cli.code).toBe(1);
+    expect(cli.err).toMatch(/^sluice: .+\n$/);
+    expect(cli.err).toContain(sentence);
   }, 30_000);
 
   test("ends with 1 and one sentence when the model is not there", async () => {
@@ -160,7 +184,7 @@ describe("The command line", () => {
   test("prints every option with --help", async () => {
     const cli = new Cli("--help");
     expect(await cli.code).toBe(0);
-    for (const option of ["--port", "--host", "--model", "--threads", "--ctx-size", "--parallel"]) {
+    for (const option of ["--port", "--host", "--route", "--model", "--threads", "--ctx-size"]) {
       expect(cli.out).toContain(option);
     }
   }, 30_000);

@@ -166,6 +166,10 @@ export class Engine implements Generator {
     yield* again;
     while (!finishReason) {
       const arrival = await live.next();
+      if ("type" in arrival) {
+        yield arrival;
+        continue;
+      }
       if ("error" in arrival) {
         const { code, message, hints } = arrival.error;
         yield { type: "error", code, message, hints: [...hints] };
@@ -269,9 +273,11 @@ export class Engine implements Generator {
         1,
       );
     }
-    const live = new Live(this.#nextId++, withSeed(request.sampling));
+    const live = new Live(this.#nextId++, withSeed(request.sampling), request.events);
     const sampling = samplingRecord(live.sampling);
+    live.n_prompt = tokens.length;
     this.#live.set(live.id, live);
+    this.#tellQueue();
     this.#host.post({
       type: "submit",
       id: live.id,
@@ -305,6 +311,19 @@ export class Engine implements Generator {
       if (!live) continue;
       live.stream = stream;
       live.startedAt = performance.now();
+      live.tell({ type: "prefill", promptTokens: live.n_prompt, computedTokens: 0 });
+    }
+    this.#tellQueue();
+  }
+
+  /** Tells the requests that wait for a stream how many are before them. */
+  #tellQueue(): void {
+    const all = [...this.#live.values()];
+    const waiting = all.filter(({ stream }) => stream < 0);
+    const running = all.filter(({ stream, ended }) => stream >= 0 && !ended).length;
+    const free = this.#host.info.n_streams - running;
+    for (const [i, live] of waiting.entries()) {
+      if (i >= free) live.tell({ type: "queue", position: i - free + 1 });
     }
   }
 
@@ -314,7 +333,9 @@ export class Engine implements Generator {
 
   /** Forgets a sequence; the core drops it too if it still runs. */
   #release(live: Live): void {
-    if (!this.#live.delete(live.id) || live.ended || this.#failure) return;
+    if (!this.#live.delete(live.id)) return;
+    this.#tellQueue();
+    if (live.ended || this.#failure) return;
     // The flag stops a running tick once all its sequences are cancelled; the message drops the
     // sequence after it.
     if (live.stream >= 0) Atomics.store(this.#cancelled, live.stream, 1);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { StreamEvent } from "../stream/event.ts";
+import type { NoticeEvent, StreamEvent } from "../stream/event.ts";
 import type { Steering } from "./steering.ts";
 
 /** One message of a chat. */
@@ -60,6 +60,8 @@ export interface GenerateRequest {
   stop?: string[];
   /** Go on after the end token. Default false. */
   ignoreEos?: boolean;
+  /** Notices to give between `start` and the first token, as far as it knows them. Default none. */
+  events?: NoticeEvent["type"][];
   /** Go on from here; `maxTokens` counts from the beginning all the same. Needs the same seed. */
   resume?: ResumePoint;
 }

@@ -82,9 +82,13 @@ export interface WholeExchange extends AcceptedRequest {
 
 /** A path that generates. Always POST. */
 export interface GenerateRoute {
+  /** Names what it speaks, for readers and for other paths; one of its own for each shape. */
+  readonly name: string;
   readonly path: string;
   /** @throws RequestError that names every bad field */
   accept(body: JsonObject, context: AnswerContext): Exchange;
+  /** A new encoder for a stream that was made elsewhere, as for a request without options. */
+  encoder(context: AnswerContext): Encode;
 }
 
 /** A path that tells something about the model. Always GET. */
@@ -97,7 +101,6 @@ export interface ModelRoute {
 
 /** One wire language. */
 export interface Dialect {
-  readonly name: string;
   readonly generates: readonly GenerateRoute[];
   readonly describes: readonly ModelRoute[];
   /** Whether the start event has a message of its own in some stream. Default false. */

@@ -8,13 +8,16 @@
  * @module
  */
 import { type Cursor, messageId, partsDelivered } from "../stream/cursor.ts";
+import type { NoticeEvent } from "../stream/event.ts";
 import { isTerminal } from "../stream/log.ts";
 import type { Entry, StreamReader } from "../stream/reader.ts";
 import type { StreamingConfig } from "../stream/config.ts";
 import { ChunkGroup } from "../stream/group.ts";
 import type { SseMessage } from "../stream/sse.ts";
 import type { Encode } from "./dialect.ts";
+import type { Ending } from "./ending.ts";
 import { type Framing, sseFraming } from "./framing.ts";
+import { Listener, type Progress } from "./progress.ts";
 import { publicError } from "./public_error.ts";
 import type { Report } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
@@ -50,6 +53,8 @@ export interface EventStreamParts {
   readonly cursor?: Cursor | undefined;
   /** Written before what the reader reads; see `snapshotOf`. */
   readonly opening?: readonly Entry[] | undefined;
+  /** What is told beside the log. Default nothing. */
+  readonly progress?: Progress | undefined;
   /** A ping after so much silence; 0 is never. */
   readonly keepAliveMs: number;
   /** Whether events are published that the stream's store does not have. Default never. */
@@ -58,6 +63,8 @@ export interface EventStreamParts {
   readonly framing?: Framing | undefined;
   /** Written where the server stops before the stream has ended. Default a comment. */
   readonly shutdown?: SseMessage | undefined;
+  /** Whom to tell that the body ends. */
+  readonly ending?: Ending | undefined;
   readonly report: Report;
 }
 
@@ -73,14 +80,19 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   readonly #silence: Silence;
   readonly #framing: Framing;
   #isNoticed = false;
-  /** Seq of the last event that was sent. */
-  #seq = 0;
-  /** The entry that is waited for; a ping leaves it pending for the next pull. */
-  #wanted: Promise<Entry | undefined> | undefined;
+  /** The client waits for something. */
+  #isPulled = false;
+  /** Seq of the last event that the client has. */
+  #seq: number;
+  readonly #listener: Listener;
+  /** What is waited for; a ping leaves it pending for the next pull. */
+  #wanted: Promise<Entry | NoticeEvent | undefined> | undefined;
   #isGone = false;
 
   constructor(parts: EventStreamParts) {
     this.#parts = parts;
+    this.#seq = parts.cursor?.seq ?? 0;
+    this.#listener = new Listener(parts.reader, parts.progress);
     this.#silence = new Silence(parts.keepAliveMs);
     this.#framing = parts.framing ?? sseFraming();
   }
@@ -103,6 +115,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   }
 
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    this.#isPulled = true;
     try {
       // Some events have no message, and a pull that enqueues nothing is not called again.
       while (!await this.#step(controller));
@@ -112,12 +125,14 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
       this.#isGone = true;
       await this.#parts.reader.close();
       throw thrown;
+    } finally {
+      this.#isPulled = false;
     }
   }
 
   /** Takes one event or a silence; true once that has told the client something. */
   async #step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
-    this.#wanted ??= this.#parts.reader.next().catch(lost);
+    this.#wanted ??= this.#listener.next().catch(lost);
     const entry = await this.#silence.wait(this.#wanted);
     if (this.#isGone) return true;
     if (entry === SILENCE) {
@@ -126,6 +141,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     }
     this.#wanted = undefined;
     if (entry === undefined) return this.#shutDown(controller);
+    if ("type" in entry) return this.#tell(controller, entry);
     this.#notice(controller);
     let written = this.#write(controller, entry);
     // What is in the log already costs nobody anything; a resumed client gets it in long strides.
@@ -144,6 +160,14 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     this.#seq = entry.seq;
     if (isTerminal(entry.event)) this.#close(controller);
     return chunks.length;
+  }
+
+  /** Writes a notice, without an id: a client that comes back is where it was. */
+  #tell(controller: ReadableStreamDefaultController<Uint8Array>, event: NoticeEvent): boolean {
+    const messages = this.#parts.encode(event, this.#seq);
+    const chunks = this.#framing.chunks({ seq: this.#seq, event }, messages, undefined);
+    for (const chunk of chunks) controller.enqueue(chunk);
+    return chunks.length > 0;
   }
 
   #notice(controller: ReadableStreamDefaultController<Uint8Array>): void {
@@ -178,6 +202,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     this.#isGone = true;
     this.#silence.stop();
     void this.#parts.reader.close();
+    this.#parts.ending?.onEnd?.(!this.#isPulled);
     controller.close();
   }
 

@@ -15,25 +15,26 @@ import type { StreamingConfig } from "../stream/config.ts";
 import type { StreamStore } from "../stream/store.ts";
 import type { StreamCounts, StreamLimits } from "../stream/streams.ts";
 import { readControl } from "./control.ts";
-import type { AnswerContext, Dialect, GenerateRoute, ModelRoute } from "./dialect.ts";
+import type { AnswerContext, ModelRoute } from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
+import { endingOf, withEnding } from "./ending.ts";
 import { framingOf } from "./framing.ts";
 import { HostGate, ownerOf, refuseCrossSite } from "./gate.ts";
+import { checkHandshake, wantsSocket } from "./handshake.ts";
 import { type PublicError, publicError } from "./public_error.ts";
 import { Router } from "./router.ts";
+import { DIALECTS, Routes } from "./routes.ts";
 import {
   type Accepted,
-  checkHandshake,
   type Socket,
   SOCKET_DEFAULTS,
   type SocketLimits,
   type SocketListener,
   SocketSession,
-  wantsSocket,
 } from "./socket.ts";
 import { JSON_HEADERS } from "./whole_body.ts";
-import { cursorOf, idempotencyKeyOf, type SpokenRoute, Streaming, withSeed } from "./streaming.ts";
+import { type Ask, cursorOf, idempotencyKeyOf, Streaming, withSeed } from "./streaming.ts";
 
 /** How a handler behaves; every field has a default. */
 export interface HandlerOptions {
@@ -54,6 +55,11 @@ export interface HandlerOptions {
    * cap.
    */
   maxTokens?: number;
+  /**
+   * Paths that generate beside those of the dialects, or instead of them, each with the name of
+   * what it speaks: `native`, `openai` (chat completions) or `openai_completions`. Default none.
+   */
+  routes?: Readonly<Record<string, string>>;
   /** How events are grouped into chunks of bytes. Default one event each, at once. */
   streaming?: StreamingConfig;
   /** Limits of streams: readers, memory, age, silence; every one has a default. */
@@ -90,6 +96,8 @@ export interface Handler {
 
 type Serve = (request: Request, rest: string) => Promise<Response> | Response;
 type ErrorBody = (error: PublicError) => unknown;
+/** A path and what it speaks. */
+type Spoken = Pick<Ask, "path" | "dialect">;
 
 /** A path: what each method does there, and how it says that it cannot. */
 interface Endpoint {
@@ -99,9 +107,9 @@ interface Endpoint {
 
 /** One stream, whoever made it. */
 const STREAM_PATH = "/v1/streams/*";
-/** The route that has a WebSocket twin, which always speaks the native dialect. */
+/** The route that has a WebSocket twin, which speaks native whatever its path is bound to. */
 const SOCKET_PATH = "/v1/stream";
-const DIALECTS: readonly Dialect[] = [openai, native];
+const SOCKET_DIALECT = "native";
 /** Seconds after which a client of a loading or ending server may ask again. */
 const RETRY_AFTER_S = 1;
 /** Largest value of an option; a timer that is set to more fires at once. */
@@ -137,7 +145,7 @@ function allowOf(methods: ReadonlyMap<string, Serve>): string {
 function tied(request: Request, response: Response): Response {
   if (request.headers.has("host") || response.body === null) return response;
   const body = response.body.pipeThrough(new TransformStream(), { signal: request.signal });
-  return new Response(body, response);
+  return withEnding(new Response(body, response), endingOf(response));
 }
 
 function checkOption(name: string, value: number, min: number): number {
@@ -153,7 +161,7 @@ function checkOption(name: string, value: number, min: number): number {
 class Service {
   readonly #options: Required<Pick<HandlerOptions, "bodyBytesMax" | "keepAliveMs" | "onError">>;
   readonly #streaming: Streaming;
-  readonly #routes = new Map<string, SpokenRoute>();
+  readonly #routes: Routes;
   readonly #gate: HostGate;
   readonly #router = new Router<Endpoint>();
   readonly #socketLimits: Required<SocketLimits>;
@@ -164,6 +172,7 @@ class Service {
 
   constructor(generator: Generator | Promise<Generator>, options: HandlerOptions) {
     this.#gate = new HostGate(options.hosts);
+    this.#routes = new Routes(options.routes);
     this.#options = {
       bodyBytesMax: checkOption("bodyBytesMax", options.bodyBytesMax ?? 1 << 20, 1),
       keepAliveMs: checkOption("keepAliveMs", Math.round(options.keepAliveMs ?? 5000), 0),
@@ -212,23 +221,27 @@ class Service {
   }
 
   #addRoutes(): void {
-    for (const dialect of DIALECTS) {
-      const { errorBody } = dialect;
-      for (const route of dialect.generates) {
-        const spoken = { dialect, route };
-        this.#routes.set(route.path, spoken);
-        this.#add("POST", route.path, errorBody, (request) => this.#generate(spoken, request));
-      }
-      for (const route of dialect.describes) {
+    for (const [path, { dialect, route }] of this.#routes.paths) {
+      const spoken = { path, dialect: route.name };
+      this.#add("POST", path, dialect.errorBody, (request) => this.#generate(spoken, request));
+    }
+    for (const { describes, errorBody } of DIALECTS) {
+      for (const route of describes) {
         this.#add("GET", route.path, errorBody, (_request, rest) => this.#describe(route, rest));
       }
     }
     this.#add("GET", STREAM_PATH, native.errorBody, async (request, id) => {
+      const query = new URL(request.url).searchParams;
+      const dialect = query.get("dialect") ?? undefined;
+      // An unknown one is told whether there is such a stream or not.
+      if (dialect !== undefined) this.#routes.named(dialect);
+      const view = {
+        framing: framingOf(request),
+        dialect,
+        isLate: query.get("snapshot") === "true",
+      };
       const owner = await ownerOf(request);
-      const cursor = cursorOf(request);
-      const isLate = new URL(request.url).searchParams.get("snapshot") === "true";
-      const framing = framingOf(request);
-      return tied(request, await this.#streaming.read(id, owner, cursor, framing, isLate));
+      return tied(request, await this.#streaming.read(id, owner, cursorOf(request), view));
     });
     this.#add("POST", STREAM_PATH, native.errorBody, (request, rest) => {
       return this.#control(request, rest);
@@ -336,7 +349,7 @@ class Service {
     return json({ status, model: this.#generator.model.id }, 200);
   }
 
-  async #generate({ route }: SpokenRoute, request: Request): Promise<Response> {
+  async #generate(spoken: Spoken, request: Request): Promise<Response> {
     refuseCrossSite(request);
     const owner = await ownerOf(request);
     const framing = framingOf(request);
@@ -344,7 +357,7 @@ class Service {
     if (resumed !== undefined) return tied(request, resumed);
     const idempotencyKey = idempotencyKeyOf(request);
     const body = await readJsonObject(request, this.#options.bodyBytesMax);
-    const { ask, context, exchange } = this.#accept(route, body, owner, idempotencyKey);
+    const { ask, context, exchange } = this.#accept(spoken, body, owner, idempotencyKey);
     try {
       return tied(request, await this.#streaming.answer({ ...ask, framing }, context, exchange));
     } catch (thrown) {
@@ -369,7 +382,7 @@ class Service {
   }
 
   #accept(
-    route: GenerateRoute,
+    { path, dialect }: Spoken,
     body: JsonObject,
     owner: string,
     idempotencyKey: string | undefined,
@@ -380,8 +393,9 @@ class Service {
       id: crypto.randomUUID().replaceAll("-", ""),
       created: Math.floor(Date.now() / 1000),
     };
+    const { route } = this.#routes.named(dialect);
     const exchange = route.accept(withSeed(body, seed), context);
-    return { ask: { path: route.path, body, seed, owner, idempotencyKey }, context, exchange };
+    return { ask: { path, dialect, body, seed, owner, idempotencyKey }, context, exchange };
   }
 
   async upgrade(request: Request): Promise<OpenSocket | Response | undefined> {
@@ -400,14 +414,14 @@ class Service {
   }
 
   #openSocket(socket: Socket, owner: string): SocketSession {
-    const { route } = this.#routes.get(SOCKET_PATH)!;
+    const spoken = { path: SOCKET_PATH, dialect: SOCKET_DIALECT };
     const session = new SocketSession(socket, {
       streaming: this.#streaming,
       owner,
       limits: this.#socketLimits,
       keepAliveMs: this.#options.keepAliveMs,
-      path: SOCKET_PATH,
-      accept: (body, idempotencyKey) => this.#accept(route, body, owner, idempotencyKey),
+      dialect: SOCKET_DIALECT,
+      accept: (body, idempotencyKey) => this.#accept(spoken, body, owner, idempotencyKey),
       errorBody: native.errorBody,
       tell: (thrown) => this.#tell(thrown),
       onEnd: (ended) => this.#sessions.delete(ended),

@@ -7,13 +7,14 @@
  * @module
  */
 import type { GenerateRequest, Generator } from "../engine/generator.ts";
-import type { ErrorEvent, StartEvent, StreamEvent } from "../stream/event.ts";
+import { type ErrorEvent, isNotice, type StartEvent, type StreamEvent } from "../stream/event.ts";
 import { type Change, Steering } from "../engine/steering.ts";
 import { isTerminal } from "../stream/log.ts";
 import type { StreamReader } from "../stream/reader.ts";
 import type { StreamSource } from "../stream/stream.ts";
 import type { Completion } from "./dialect.ts";
 import { usageOf } from "./dialect.ts";
+import type { Progress } from "./progress.ts";
 import { publicError, publicEvent } from "./public_error.ts";
 import { EngineError, SluiceError } from "../errors.ts";
 
@@ -26,6 +27,7 @@ export class Run implements StreamSource {
   readonly #abort: AbortController;
   readonly #report: Report;
   readonly #steering: Steering;
+  #progress: Progress | undefined;
   #isOver = false;
   /** The start event. */
   readonly start: StartEvent;
@@ -39,21 +41,29 @@ export class Run implements StreamSource {
     abort: AbortController,
     report: Report,
     steering: Steering,
+    progress: Progress | undefined,
   ) {
     this.start = start;
     this.#events = events;
     this.#abort = abort;
     this.#report = report;
     this.#steering = steering;
+    this.#progress = progress;
     this.over = new Promise((resolve) => this.#settle = resolve);
   }
 
   /**
    * Starts a generation and waits for its start event, so that a refusal still has a status code.
    *
+   * @param progress gets the notices, which are no events of a stream
    * @throws what the generator throws before it starts
    */
-  static async begin(generator: Generator, request: GenerateRequest, report: Report): Promise<Run> {
+  static async begin(
+    generator: Generator,
+    request: GenerateRequest,
+    report: Report,
+    progress?: Progress,
+  ): Promise<Run> {
     const abort = new AbortController();
     const steering = new Steering();
     const events = generator.generate(request, abort.signal, steering);
@@ -65,7 +75,7 @@ export class Run implements StreamSource {
       const { message, code, hints } = first.value;
       throw new SluiceError(message, code, 500, { hints });
     }
-    return new Run(first.value, events, abort, report, steering);
+    return new Run(first.value, events, abort, report, steering, progress);
   }
 
   /**
@@ -119,7 +129,13 @@ export class Run implements StreamSource {
 
   async #take(): Promise<StreamEvent> {
     try {
-      const step = await this.#events.next();
+      let step = await this.#events.next();
+      while (step.done !== true && isNotice(step.value)) {
+        this.#progress?.tell(step.value);
+        step = await this.#events.next();
+      }
+      this.#progress?.tell(undefined);
+      this.#progress = undefined;
       if (step.done === true) throw new EngineError("The generation ended without saying how");
       if (step.value.type !== "error") return step.value;
       this.#report(step.value);

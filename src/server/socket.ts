@@ -10,12 +10,15 @@
 import { OverloadedError, RequestError } from "../errors.ts";
 import { messageId, partsDelivered } from "../stream/cursor.ts";
 import { isTerminal } from "../stream/log.ts";
+import type { NoticeEvent } from "../stream/event.ts";
 import type { Entry, StreamReader } from "../stream/reader.ts";
 import type { SseMessage } from "../stream/sse.ts";
 import { within } from "../stream/within.ts";
 import { parseJsonObject } from "./body.ts";
-import type { AnswerContext, Encode, Exchange, StreamExchange } from "./dialect.ts";
+import { readControl } from "./control.ts";
+import type { AnswerContext, Encode, Exchange } from "./dialect.ts";
 import type { JsonObject } from "./fields.ts";
+import { Listener } from "./progress.ts";
 import type { PublicError } from "./public_error.ts";
 import type { Ask, Attached, Streaming } from "./streaming.ts";
 
@@ -73,8 +76,8 @@ export interface SocketOptions {
   readonly limits: Required<SocketLimits>;
   /** A ping after so much silence while a stream runs; 0 is never. */
   readonly keepAliveMs: number;
-  /** Path of the route that the socket is the twin of. */
-  readonly path: string;
+  /** What the socket speaks, whatever the routes of its streams do: each data an object. */
+  readonly dialect: string;
   /** @throws RequestError that names every bad field */
   readonly accept: (body: JsonObject, idempotencyKey: string | undefined) => Accepted;
   /** The envelope of a failure before a request was accepted. */
@@ -101,40 +104,6 @@ const POLL_MS = 5;
 /** How long the last events of ended streams may take to leave at a shutdown. */
 const FLUSH_MS = 1000;
 const NAME_CHARS_MAX = 255;
-
-/**
- * Sees that a handshake is whole and is not begun by a page of another origin: browsers let any
- * page open a WebSocket, and say only where it is from.
- *
- * @throws RequestError with status 400 or 403
- */
-export function checkHandshake({ headers, url }: Request): void {
-  const isWhole = /\bupgrade\b/i.test(headers.get("connection") ?? "") &&
-    /^[A-Za-z0-9+/]{22}==$/.test(headers.get("sec-websocket-key") ?? "") &&
-    headers.get("sec-websocket-version") === "13";
-  if (!isWhole) {
-    throw new RequestError(
-      "Cannot open the socket: the handshake is not one of WebSocket version 13",
-      [],
-      { code: "invalid_handshake" },
-    );
-  }
-  const origin = headers.get("origin");
-  const host = headers.get("host") ?? new URL(url).host;
-  if (origin === null || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) {
-    return;
-  }
-  throw new RequestError(
-    "Cannot open the socket: it is asked for by a page of another origin",
-    [],
-    { code: "cross_site", status: 403 },
-  );
-}
-
-/** True where a request wants a WebSocket. */
-export function wantsSocket({ method, headers }: Request): boolean {
-  return method === "GET" && headers.get("upgrade")?.toLowerCase() === "websocket";
-}
 
 /** A field of a client's message that is a string, if it is there. */
 function stringOf(message: JsonObject, field: string, charsMax: number): string | undefined {
@@ -193,6 +162,14 @@ class Reading {
     return this.attached.reader;
   }
 
+  /** A notice as texts; it has no place in the stream. */
+  notices(event: NoticeEvent): string[] {
+    const { id } = this;
+    return this.encode(event, 0).map(({ event, data }) =>
+      merged({ type: event, stream: id }, data)
+    );
+  }
+
   leave(): void {
     this.isLeft = true;
     this.#leave();
@@ -209,9 +186,13 @@ class Reading {
   /** The data is an object already, so that the fields of the socket go in front of it. */
   #text({ event, data }: SseMessage, seq: number, part: number, parts: number): string {
     const id = messageId(this.id, seq, part, parts);
-    const head = JSON.stringify({ type: event, stream: this.id, id, seq });
-    return `${head.slice(0, -1)},${data!.slice(1)}`;
+    return merged({ type: event, stream: this.id, id, seq }, data);
   }
+}
+
+/** An object in front of one that is text already. */
+function merged(head: object, data = "{}"): string {
+  return `${JSON.stringify(head).slice(0, -1)},${data.slice(1)}`;
 }
 
 /** One client; see the module. */
@@ -284,7 +265,7 @@ export class SocketSession implements SocketListener {
   }
 
   #take(message: JsonObject, { errorBody }: Asked): void {
-    const { streaming, owner, path } = this.#options;
+    const { streaming, owner } = this.#options;
     switch (message["type"]) {
       case "ping":
         return this.#reply({ type: "pong" });
@@ -300,7 +281,7 @@ export class SocketSession implements SocketListener {
         const from = fromOf(message);
         return this.#start({ stream, errorBody }, () => {
           this.#refuseSecond(stream);
-          return streaming.reopen(stream, owner, from, path);
+          return streaming.reopen(stream, owner, from);
         });
       }
       case "stop": {
@@ -309,8 +290,15 @@ export class SocketSession implements SocketListener {
           .catch((thrown) => this.#refuse(thrown, { stream, errorBody }));
         return;
       }
+      case "control": {
+        const stream = streamIdOf(message);
+        const request_id = stringOf(message, "request_id", NAME_CHARS_MAX);
+        this.#control(stream, message, request_id)
+          .catch((thrown) => this.#refuse(thrown, { stream, request_id, errorBody }));
+        return;
+      }
       default: {
-        const expected = "expected request, resume, stop, ping or pong";
+        const expected = "expected request, resume, control, stop, ping or pong";
         throw new RequestError(`Cannot accept the message: its type is unknown, ${expected}`, [
           { field: "type", message: expected },
         ]);
@@ -349,6 +337,13 @@ export class SocketSession implements SocketListener {
     return await this.#options.streaming.begin(ask, context, exchange);
   }
 
+  /** As `POST /v1/streams/{id}/control`, with its answer as a message. */
+  async #control(stream: string, message: JsonObject, request_id?: string): Promise<void> {
+    const control = readControl(message);
+    await this.#options.streaming.control(stream, this.#options.owner, control);
+    this.#reply({ type: "control", stream, request_id, action: control.action });
+  }
+
   #refuseSecond(id: string): void {
     if (!this.#readings.has(id)) return;
     throw new RequestError(
@@ -363,13 +358,13 @@ export class SocketSession implements SocketListener {
     attach: () => Promise<Attached>,
   ): Promise<void> {
     const attached = await attach();
-    const { stream, reader, exchange, context } = attached;
+    const { stream, reader, context } = attached;
     const { id } = stream.record;
     try {
       if (this.#isClosed) return;
       this.#refuseSecond(id);
-      // The route of a socket answers with streams only.
-      const reading = new Reading(attached, (exchange as StreamExchange).encoder());
+      const { streaming, dialect } = this.#options;
+      const reading = new Reading(attached, streaming.encoder(attached, dialect));
       this.#readings.set(id, reading);
       reader.onEvict = () => this.#evict(reading);
       const { model, created } = context;
@@ -383,11 +378,16 @@ export class SocketSession implements SocketListener {
 
   /** Reads while there is room; one that finds none for too long is put out, see `stallMs`. */
   async #pump(reading: Reading): Promise<void> {
+    const listener = new Listener(reading.reader, reading.attached.progress);
     for (;;) {
       while (!this.#isClosed && !this.#hasRoom()) await this.#roomAgain();
       if (reading.isLeft) return;
-      const entry = await reading.reader.next();
+      const entry = await listener.next();
       if (entry === undefined || reading.isLeft) return;
+      if ("type" in entry) {
+        for (const text of reading.notices(entry)) this.#sendText(text);
+        continue;
+      }
       for (const text of reading.texts(entry)) this.#sendText(text);
       if (isTerminal(entry.event)) return;
     }

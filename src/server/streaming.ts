@@ -17,22 +17,21 @@ import type { OnDisconnect, Stream, StreamSource } from "../stream/stream.ts";
 import { type StreamLimits, Streams } from "../stream/streams.ts";
 import { within } from "../stream/within.ts";
 import { changed, type Control, mergeChanges } from "./control.ts";
-import type { AnswerContext, Dialect, Exchange, GenerateRoute } from "./dialect.ts";
+import type { AnswerContext, Encode, Exchange } from "./dialect.ts";
+import { type Ending, withEnding } from "./ending.ts";
 import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
 import type { Framing } from "./framing.ts";
 import type { JsonObject } from "./fields.ts";
+import { Progress } from "./progress.ts";
+import type { Routes } from "./routes.ts";
 import { type Report, Run } from "./run.ts";
 import { JSON_HEADERS, wholeBody } from "./whole_body.ts";
-
-/** A route with the language that it belongs to. */
-export interface SpokenRoute {
-  readonly dialect: Dialect;
-  readonly route: GenerateRoute;
-}
 
 /** What is kept of a request, so that its stream can be read and continued anywhere. */
 interface KeptRequest {
   readonly path: string;
+  /** Name of what the path spoke then. */
+  readonly dialect: string;
   /** As it came. */
   readonly body: JsonObject;
   /** Drawn for a body without one: a stream that goes on elsewhere needs the same. */
@@ -47,7 +46,7 @@ interface KeptRequest {
 export interface StreamingOptions {
   readonly limits: StreamLimits | undefined;
   readonly store: StreamStore | undefined;
-  readonly routes: ReadonlyMap<string, SpokenRoute>;
+  readonly routes: Routes;
   /** Settles when the model is loaded. */
   readonly generator: Promise<Generator>;
   /** The generator, if new generations are taken now; throws the refusal otherwise. */
@@ -63,6 +62,8 @@ export interface StreamingOptions {
 /** A request for a new stream that has been checked. */
 export interface Ask {
   readonly path: string;
+  /** Name of what the path speaks. */
+  readonly dialect: string;
   /** As it came. */
   readonly body: JsonObject;
   /** For a body without one; see `withSeed`. */
@@ -70,6 +71,15 @@ export interface Ask {
   readonly owner: string;
   readonly idempotencyKey: string | undefined;
   readonly framing: Framing;
+}
+
+/** How a reader wants a stream to be written. */
+export interface View {
+  readonly framing: Framing;
+  /** Name of its language. Default that of the route that made the stream. */
+  readonly dialect?: string | undefined;
+  /** Without a cursor, what was said so far comes as one message. Default false. */
+  readonly isLate?: boolean;
 }
 
 /** A reader at its place in a stream, with all that is needed to write what it reads. */
@@ -80,6 +90,8 @@ export interface Attached {
   readonly context: AnswerContext;
   /** What the client has already; the reader starts at or before it. */
   readonly cursor: Cursor | undefined;
+  /** What is told beside the log, where it was asked for. */
+  readonly progress: Progress | undefined;
   /** Written before what the reader reads. */
   readonly opening?: readonly Entry[];
 }
@@ -120,6 +132,10 @@ function keptOf(record: StreamRecord): KeptRequest {
   return record.request as KeptRequest;
 }
 
+function amended(kept: KeptRequest, change: Change): KeptRequest {
+  return { ...kept, change: mergeChanges(kept.change, change) };
+}
+
 /** A body that asks for a seed of its own gets it, another the one that was drawn for it. */
 export function withSeed(body: JsonObject, seed: number): JsonObject {
   const own = body["seed"];
@@ -137,6 +153,8 @@ export class Streaming {
   readonly #options: StreamingOptions;
   /** Streams that wait for their generator to take them, by id. */
   readonly #beginning = new Map<string, Promise<Stream | string>>();
+  /** What is told of streams that run, by id. */
+  readonly #progress = new Map<string, Progress>();
 
   constructor(options: StreamingOptions) {
     this.#options = options;
@@ -144,6 +162,7 @@ export class Streaming {
       limits: options.limits,
       store: options.store,
       revive: (record, events) => this.#revive(record, events),
+      amend: (request, change) => amended(request as KeptRequest, change as Change),
       onDisconnectOf: (record) => keptOf(record).onDisconnect,
       report: options.report,
     });
@@ -159,7 +178,8 @@ export class Streaming {
     context: AnswerContext,
     exchange: Exchange,
   ): Promise<Response> {
-    return this.#respond(await this.begin(ask, context, exchange), ask.framing);
+    const { framing } = ask;
+    return this.#respond(await this.begin(ask, context, exchange), { framing });
   }
 
   /** As `answer`, for whoever writes the events itself. */
@@ -199,17 +219,12 @@ export class Streaming {
     return id === context.id ? await this.#begin(ask, context, exchange) : id;
   }
 
-  /**
-   * A stream to whoever asks for it by its id, from a cursor on.
-   *
-   * @param isLate without a cursor, what was said so far comes as one message
-   */
+  /** A stream to whoever asks for it by its id, from a cursor on. */
   async read(
     id: string,
     owner: string,
     cursorText: string | undefined,
-    framing: Framing,
-    isLate = false,
+    view: View,
   ): Promise<Response> {
     const stream = await this.streams.open(id, owner);
     const cursor = this.streams.cursor(cursorText, stream);
@@ -218,37 +233,23 @@ export class Streaming {
     // Anything but 204 makes an EventSource come back for ever.
     if (isDelivered) return new Response(null, { status: 204 });
     const exchange = this.#exchangeOf(stream.record);
-    if (!isLate || cursor !== undefined || !exchange.stream) {
-      return this.#respond(await this.#attach(stream, exchange, cursor), framing);
+    const isWhole = !exchange.stream && view.dialect === undefined;
+    if (view.isLate !== true || cursor !== undefined || isWhole) {
+      return this.#respond(await this.#attach(stream, exchange, cursor), view);
     }
     const opening = await snapshotOf(stream);
     const seen = opening.at(-1);
     const attached = await this.#attach(stream, exchange, seen && { seq: seen.seq });
-    return this.#respond({ ...attached, cursor: undefined, opening }, framing);
+    return this.#respond({ ...attached, cursor: undefined, opening }, view);
   }
 
   /**
-   * As `read`, for whoever writes the events itself and knows one route only; a stream of which
-   * everything was delivered gives its terminal event again.
-   *
-   * @throws RequestError `stream_of_another_route` (409) where it was not made at `path`
+   * As `read`, for whoever writes the events itself; a stream of which everything was delivered
+   * gives its terminal event again.
    */
-  async reopen(
-    id: string,
-    owner: string,
-    cursorText: string | undefined,
-    path: string,
-  ): Promise<Attached> {
+  async reopen(id: string, owner: string, cursorText: string | undefined): Promise<Attached> {
     const stream = await this.streams.open(id, owner);
     const cursor = this.streams.cursor(cursorText, stream);
-    const made = keptOf(stream.record).path;
-    if (made !== path) {
-      throw new RequestError(
-        `Cannot resume the stream here: it was made at ${made}, read it at /v1/streams/${id}`,
-        [],
-        { code: "stream_of_another_route", status: 409 },
-      );
-    }
     const isDelivered = stream.ended && cursor?.seq === stream.end - 1;
     const from = isDelivered ? { seq: stream.end - 2 } : cursor;
     return await this.#attach(stream, this.#exchangeOf(stream.record), from);
@@ -263,7 +264,7 @@ export class Streaming {
     const id = cursorText === undefined ? undefined : streamOf(cursorText);
     if (id === undefined) return undefined;
     try {
-      return await this.read(id, owner, cursorText, framing);
+      return await this.read(id, owner, cursorText, { framing });
     } catch (thrown) {
       // A cursor of somebody else's stream means nothing here: the request starts anew.
       if (thrown instanceof RequestError && thrown.status === 404) return undefined;
@@ -280,18 +281,14 @@ export class Streaming {
   /**
    * Stops a stream or changes how it goes on, for the tokens that are not sampled yet.
    *
-   * @throws RequestError with status 409 where it has ended, or is made where it cannot be changed
+   * @throws RequestError with status 409 where it has ended, or its generator takes no changes
    */
   async control(id: string, owner: string, control: Control): Promise<void> {
     const stream = await this.streams.open(id, owner);
     if (control.action === "stop") return stream.stop();
-    const kept = keptOf(stream.record);
-    const change = mergeChanges(kept.change, control.change);
-    if (!stream.ended && await stream.steer(control.change, { ...kept, change })) return;
+    if (!stream.ended && await stream.steer(control.change)) return;
     throw new RequestError(
-      `Cannot change the stream "${id}": it ${
-        stream.ended ? "has ended" : "is made where no change reaches it"
-      }`,
+      `Cannot change the stream "${id}": it has ended, or takes no changes`,
       [],
       { code: "stream_not_running", status: 409 },
     );
@@ -331,8 +328,10 @@ export class Streaming {
 
   async #attachTo(id: string, ask: Omit<Ask, "framing">): Promise<Attached> {
     const stream = await this.#boundStream(id, ask.owner);
-    const { path, body } = keptOf(stream.record);
-    if (path !== ask.path || JSON.stringify(ask.body) !== JSON.stringify(body)) {
+    const { path, dialect, body } = keptOf(stream.record);
+    const isSame = path === ask.path && dialect === ask.dialect &&
+      JSON.stringify(ask.body) === JSON.stringify(body);
+    if (!isSame) {
       throw new RequestError(
         "Cannot accept the request: its Idempotency-Key belongs to another request, use a new one",
         [],
@@ -350,28 +349,31 @@ export class Streaming {
     this.streams.admit(ask.owner);
     const { onDisconnect, isResumable } = delivery;
     const { ready, report } = this.#options;
-    const run = await Run.begin(ready(), this.#capped(request), report);
+    const progress = request.events && new Progress();
+    const run = await Run.begin(ready(), this.#capped(request), report, progress);
     try {
       ready();
     } catch (refusal) {
       await run.cancel();
       throw refusal;
     }
-    const { path, body, seed } = ask;
-    const kept: KeptRequest = { path, body, seed, context, onDisconnect };
+    const { path, dialect, body, seed } = ask;
+    const kept: KeptRequest = { path, dialect, body, seed, context, onDisconnect };
     const record = {
       id: context.id,
       owner: ask.owner,
       createdAt: Date.now(),
       request: kept,
     };
-    return await this.streams.create({
+    const stream = await this.streams.create({
       record,
       onDisconnect,
       isStored: isResumable,
       start: run.start,
       source: run,
     });
+    if (progress !== undefined) this.#tell(stream, progress);
+    return stream;
   }
 
   #capped(request: GenerateRequest): GenerateRequest {
@@ -392,38 +394,67 @@ export class Streaming {
       ? cursor.seq + 1
       : Math.max(0, cursor.seq - 1);
     const reader = await this.streams.attach(stream, seq, cursor !== undefined);
-    return { stream, reader, exchange, context: keptOf(stream.record).context, cursor };
+    const progress = this.#progressOf(stream, exchange);
+    return { stream, reader, exchange, context: keptOf(stream.record).context, cursor, progress };
   }
 
-  #respond(attached: Attached, framing: Framing): Response {
-    const { stream, reader, exchange, cursor, opening } = attached;
-    const { keepAliveMs, grouping, report } = this.#options;
+  /** Where a reader hears what is told of a stream that runs; also before it is revived. */
+  #progressOf(stream: Stream, { request }: Exchange): Progress | undefined {
+    if (request.events === undefined || stream.ended) return undefined;
+    return this.#progress.get(stream.record.id) ?? this.#tell(stream, new Progress());
+  }
+
+  /** Keeps where a stream's readers hear what is told of it, until it is over. */
+  #tell(stream: Stream, progress: Progress): Progress {
     const { id } = stream.record;
-    if (!exchange.stream) {
-      const body = wholeBody(reader, (completion) => exchange.answer(completion), keepAliveMs);
-      return new Response(body, { headers: { ...JSON_HEADERS, "x-stream-id": id } });
+    this.#progress.set(id, progress);
+    void stream.over.then(() => this.#progress.delete(id));
+    return progress;
+  }
+
+  /** A new encoder; the request's own options count only where it is read as it was asked for. */
+  encoder({ stream, exchange, context }: Attached, dialect?: string): Encode {
+    const own = keptOf(stream.record).dialect;
+    const isOwn = exchange.stream && (dialect ?? own) === own;
+    if (isOwn) return exchange.encoder();
+    return this.#options.routes.named(dialect ?? own).route.encoder(context);
+  }
+
+  #respond(attached: Attached, view: Omit<View, "isLate">): Response {
+    const { stream, reader, exchange, cursor, opening, progress } = attached;
+    const { keepAliveMs, grouping, report, routes } = this.#options;
+    const { id } = stream.record;
+    const ending: Ending = {};
+    if (!exchange.stream && view.dialect === undefined) {
+      const answer = exchange.answer.bind(exchange);
+      const body = wholeBody(reader, answer, keepAliveMs, ending);
+      const headers = { ...JSON_HEADERS, "x-stream-id": id };
+      return withEnding(new Response(body, { headers }), ending);
     }
-    const { dialect } = this.#options.routes.get(keptOf(stream.record).path)!;
+    const { framing } = view;
+    const { dialect } = routes.named(view.dialect ?? keptOf(stream.record).dialect);
     const body = eventStream({
       reader,
-      encode: exchange.encoder(),
+      encode: this.encoder(attached, view.dialect),
       id,
       cursor,
       opening,
+      progress,
       keepAliveMs,
       isDegraded: () => stream.degraded,
       framing,
       opensWithMessage: dialect.opensWithMessage,
       shutdown: dialect.shutdown,
+      ending,
       report,
     }, grouping);
     const headers = { ...STREAM_HEADERS, "content-type": framing.contentType, "x-stream-id": id };
-    return new Response(body, { headers });
+    return withEnding(new Response(body, { headers }), ending);
   }
 
   #exchangeOf(record: StreamRecord): Exchange {
-    const { path, body, seed, context } = keptOf(record);
-    return this.#options.routes.get(path)!.route.accept(withSeed(body, seed), context);
+    const { dialect, body, seed, context } = keptOf(record);
+    return this.#options.routes.named(dialect).route.accept(withSeed(body, seed), context);
   }
 
   async #revive(record: StreamRecord, events: readonly StreamEvent[]): Promise<StreamSource> {
@@ -431,8 +462,11 @@ export class Streaming {
     const generator = await this.#options.generator;
     const asked = this.#capped(changed(request, keptOf(record).change));
     const { report } = this.#options;
+    const progress = this.#progress.get(record.id);
     // A process that was lost before the start event leaves nothing to go on from.
-    if (events.length === 0) return (await Run.begin(generator, asked, report)).withStart();
-    return await Run.begin(generator, { ...asked, resume: resumePoint(events) }, report);
+    if (events.length === 0) {
+      return (await Run.begin(generator, asked, report, progress)).withStart();
+    }
+    return await Run.begin(generator, { ...asked, resume: resumePoint(events) }, report, progress);
   }
 }

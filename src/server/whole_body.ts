@@ -12,6 +12,7 @@ import { SluiceError } from "../errors.ts";
 import type { ErrorEvent } from "../stream/event.ts";
 import type { StreamReader } from "../stream/reader.ts";
 import type { Completion } from "./dialect.ts";
+import type { Ending } from "./ending.ts";
 import { failure, publicError } from "./public_error.ts";
 import { collect } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
@@ -40,11 +41,13 @@ function settle(end: Completion | ErrorEvent | undefined): Completion | SluiceEr
  *
  * @param answer the body's value
  * @param keepAliveMs a space after so much silence; 0 is never
+ * @param ending whom to tell that the body ends
  */
 export function wholeBody(
   reader: StreamReader,
   answer: (completion: Completion) => unknown,
   keepAliveMs: number,
+  ending: Ending = {},
 ): ReadableStream<Uint8Array> {
   const silence = new Silence(keepAliveMs);
   const encoder = new TextEncoder();
@@ -61,6 +64,7 @@ export function wholeBody(
       if (isGone) return;
       if (end === SILENCE) return controller.enqueue(encoder.encode(" "));
       void reader.close();
+      ending.onEnd?.(false);
       const settled = settle(end);
       if (settled instanceof SluiceError) return controller.error(settled);
       controller.enqueue(encoder.encode(JSON.stringify(answer(settled))));

@@ -2,7 +2,8 @@
  * StreamEvent: the one vocabulary between the engine, the logs and every dialect.
  *
  * Knows no model and no HTTP. A stream is `start`, then `token`s with `seq` 1, 2, 3 ..., then
- * exactly one terminal event: `complete` or `error`. Times are in milliseconds.
+ * exactly one terminal event: `complete` or `error`. Times are in milliseconds. Notices come beside
+ * the others, on request: they have no seq, are in no log, and a reader may miss any of them.
  *
  * @module
  */
@@ -108,6 +109,27 @@ export interface SnapshotEvent {
   timeMs: number;
 }
 
+/** The request waits for others to end. Beside the log. */
+export interface QueueEvent {
+  /** Tells the events apart. */
+  type: "queue";
+  /** 1 where it is the next. */
+  position: number;
+}
+
+/** The prompt is being computed. Beside the log. */
+export interface PrefillEvent {
+  /** Tells the events apart. */
+  type: "prefill";
+  /** Tokens to compute before the first one is sampled. */
+  promptTokens: number;
+  /** How many of them are computed; 0 where it begins. */
+  computedTokens: number;
+}
+
+/** What is told beside the log of a stream, to whoever asked for it. */
+export type NoticeEvent = QueueEvent | PrefillEvent;
+
 /** Any event of a stream, told apart by `type`. */
 export type StreamEvent =
   | StartEvent
@@ -115,4 +137,10 @@ export type StreamEvent =
   | SnapshotEvent
   | UsageEvent
   | CompleteEvent
-  | ErrorEvent;
+  | ErrorEvent
+  | NoticeEvent;
+
+/** True for what is told beside the log. */
+export function isNotice(event: StreamEvent): event is NoticeEvent {
+  return event.type === "queue" || event.type === "prefill";
+}

@@ -25,6 +25,7 @@ function bytesOf(event: StreamEvent): number {
 /** The newest events of a stream. */
 export class EventLog {
   readonly #bytesMax: number;
+  readonly #onDrop: ((events: number) => void) | undefined;
   #events: StreamEvent[] = [];
   #first: number;
   #bytes = 0;
@@ -36,9 +37,11 @@ export class EventLog {
    *
    * @param bytesMax bytes that the kept events may take; the newest is kept whatever its size
    * @param first seq of the first event that will be appended
+   * @param onDrop told how many events were dropped to stay within `bytesMax`
    */
-  constructor(bytesMax: number, first = 0) {
+  constructor(bytesMax: number, first = 0, onDrop?: (events: number) => void) {
     this.#bytesMax = bytesMax;
+    this.#onDrop = onDrop;
     this.#first = first;
   }
 
@@ -101,5 +104,6 @@ export class EventLog {
     }
     this.#events = this.#events.slice(n);
     this.#first += n;
+    if (n > 0) this.#onDrop?.(n);
   }
 }

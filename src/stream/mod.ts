@@ -6,6 +6,7 @@
  */
 export { type FieldError, OverloadedError, RequestError, SluiceError } from "../errors.ts";
 export { StreamingConfig, type StreamingOptions } from "./config.ts";
+export { StoreTimeoutError } from "./copy.ts";
 export { type Cursor, messageId, parseCursor, partsDelivered, streamOf } from "./cursor.ts";
 export type {
   Channel,
@@ -13,6 +14,9 @@ export type {
   ErrorEvent,
   FinishReason,
   GenerationStats,
+  NoticeEvent,
+  PrefillEvent,
+  QueueEvent,
   SnapshotEvent,
   StartEvent,
   StreamEvent,
@@ -56,18 +60,14 @@ export {
 } from "./sse.ts";
 export { snapshotOf } from "./snapshot.ts";
 export {
+  type Demand,
+  NO_DEMAND,
   type StoredStream,
   StreamConflictError,
   type StreamRecord,
   type StreamStore,
 } from "./store.ts";
-export {
-  type OnDisconnect,
-  StoreTimeoutError,
-  Stream,
-  type StreamParts,
-  type StreamSource,
-} from "./stream.ts";
+export { type OnDisconnect, Stream, type StreamParts, type StreamSource } from "./stream.ts";
 export {
   type NewStream,
   type StreamCounts,

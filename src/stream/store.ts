@@ -33,6 +33,19 @@ export interface StoredStream {
   readonly ended: boolean;
 }
 
+/** What processes that read along want of the one that makes the events. */
+export interface Demand {
+  /** Seq of the first event that no reader wants yet. */
+  readonly upTo: number;
+  /** The stream is to end now. */
+  readonly isStopped: boolean;
+  /** Changes of how it goes on, the oldest first; those that `update()` took up are gone. */
+  readonly changes: readonly unknown[];
+}
+
+/** Nobody wants anything. */
+export const NO_DEMAND: Demand = { upTo: 0, isStopped: false, changes: [] };
+
 /** Keeps streams; every method rejects where the store cannot be reached or written. */
 export interface StreamStore extends AsyncDisposable {
   /** Name in messages and in health, such as `sqlite`. */
@@ -43,8 +56,12 @@ export interface StreamStore extends AsyncDisposable {
   create(record: StreamRecord): Promise<void>;
   /** What is known of a stream. */
   find(id: string): Promise<StoredStream | undefined>;
-  /** Replaces what the stream was asked for. */
-  update(id: string, request: unknown): Promise<void>;
+  /**
+   * Replaces what the stream was asked for.
+   *
+   * @param changes how many of the demanded changes are part of it, from the oldest on; default 0
+   */
+  update(id: string, request: unknown, changes?: number): Promise<void>;
   /**
    * Appends events, the first at `seq`.
    *
@@ -61,8 +78,8 @@ export interface StreamStore extends AsyncDisposable {
   claim(id: string, holder: string, leaseMs: number): Promise<boolean>;
   /** The stream that this owner's key stands for: `id`, unless the key was bound before. */
   bind(owner: string, key: string, id: string): Promise<string>;
-  /** Tells the holder how far readers elsewhere have come; gives the furthest. 0 only asks. */
-  demand(id: string, seq: number): Promise<number>;
+  /** Adds to what is wanted of the holder, and gives all of it; `{}` only asks. */
+  demand(id: string, more: Partial<Demand>): Promise<Demand>;
   /** Forgets a stream. */
   remove(id: string): Promise<void>;
   /** Forgets the streams that were made before a time; gives how many. */

@@ -7,18 +7,14 @@
  *
  * @module
  */
-import { RequestError, SluiceError } from "../errors.ts";
+import { RequestError } from "../errors.ts";
+import { attend } from "./attendance.ts";
+import { RETRY_MS, StoredCopy } from "./copy.ts";
 import type { StreamEvent } from "./event.ts";
 import { EventLog, isTerminal } from "./log.ts";
 import { StreamReader } from "./reader.ts";
-import {
-  type StoredStream,
-  StreamConflictError,
-  type StreamRecord,
-  type StreamStore,
-} from "./store.ts";
-import { StreamHoleError } from "./stores/hole.ts";
-import { within } from "./within.ts";
+import type { Demand, StoredStream, StreamRecord, StreamStore } from "./store.ts";
+import { pause } from "./within.ts";
 
 /** Where the events after `start` come from; see `Run`. */
 export interface StreamSource {
@@ -43,28 +39,41 @@ export interface StreamParts {
   readonly onDisconnect: OnDisconnect;
   /** Absent where the stream lives in memory only. */
   readonly store?: StreamStore | undefined;
+  /** The store did not take the stream: it is in memory only. Default false. */
+  readonly isRefused?: boolean;
   /** Names this process to a shared store. */
   readonly holder: string;
   /** Bytes of events in memory. */
   readonly logBytesMax: number;
+  /** Told how many events were dropped to stay within them. */
+  readonly onDrop: (events: number) => void;
   /** How long the store may take before an event is published without it. */
   readonly storeTimeoutMs: number;
   /** How long the right to append outlives its holder. */
   readonly leaseMs: number;
   /** Told of every failure of the store. */
   readonly report: (failure: unknown) => void;
-  /** Goes on where a lost process stopped. */
+  /** A request as it is after a change. */
+  readonly amend: (request: unknown, change: unknown) => unknown;
+  /**
+   * Goes on where a lost process stopped. A RequestError is for good and ends the stream; any other
+   * failure is for now.
+   */
   readonly revive: (record: StreamRecord, events: readonly StreamEvent[]) => Promise<StreamSource>;
 }
 
 /** Most events that one read brings. */
 const READ_COUNT = 256;
-/** Pause between two attempts to reach a store. */
-const RETRY_MS = 500;
-/** How long after its end a stream may still be written. */
-const CATCH_UP_MS = 60_000;
-/** Pause between two looks for readers of other processes. */
-const DEMAND_MS = 100;
+/** Events that a reader elsewhere wants at once, because a demand takes its time to be heard. */
+const DEMAND_AHEAD = 32;
+
+/** What readers get where the store has forgotten a stream that is made elsewhere. */
+const STORE_LOST: StreamEvent = {
+  type: "error",
+  code: "stream_evicted",
+  message: "Cannot go on with the stream: its store has forgotten it",
+  hints: [],
+};
 
 /** One answer; see the module. */
 export class Stream {
@@ -81,23 +90,22 @@ export class Stream {
   #wanted = 0;
   #wake: (() => void) | undefined;
   #isStopping = false;
-  /** A question to other processes is under way. */
-  #isAsking = false;
   #isSuspended = false;
   #grace: ReturnType<typeof setTimeout> | undefined;
-  /** Seq of the first event that the store does not have. */
-  #kept = 0;
-  /** The store failed, and events wait for it. */
-  #isBehind = false;
-  #store: StreamStore | undefined;
-  /** `Date.now()` of the end, 0 before. */
-  endedAt = 0;
+  /** Absent where the stream lives in memory only. */
+  readonly #copy: StoredCopy | undefined;
+  /**
+   * `Date.now()` since when nothing of it happens here: it has ended, or is made elsewhere and its
+   * last reader has left; 0 otherwise.
+   */
+  idleSince = 0;
 
   private constructor(parts: StreamParts, log: EventLog) {
     this.record = parts.record;
     this.#parts = parts;
-    this.#store = parts.store;
     this.#log = log;
+    const { store, isRefused, storeTimeoutMs, report, record: { id } } = parts;
+    this.#copy = store && new StoredCopy({ id, store, isRefused, log, storeTimeoutMs, report });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.over = promise;
     this.#settle = resolve;
@@ -105,8 +113,8 @@ export class Stream {
 
   /** A new stream. Its record is in the store already. */
   static begin(parts: StreamParts, start: StreamEvent, source: StreamSource): Stream {
-    const stream = new Stream(parts, new EventLog(parts.logBytesMax));
-    void stream.#run(source, start);
+    const stream = new Stream(parts, new EventLog(parts.logBytesMax, 0, parts.onDrop));
+    void stream.#begin(source, start);
     return stream;
   }
 
@@ -118,10 +126,10 @@ export class Stream {
   ): Promise<Stream> {
     // The newest event says whether the stream has ended; older ones are read when wanted.
     const last = Math.max(stored.end - 1, stored.first);
-    const log = new EventLog(parts.logBytesMax, last);
+    const log = new EventLog(parts.logBytesMax, last, parts.onDrop);
     for (const event of await store.read(parts.record.id, last, 1)) log.append(event);
     const stream = new Stream(parts, log);
-    stream.#kept = log.end;
+    stream.#copy?.adopt();
     if (log.ended) stream.#end();
     else void stream.#follow(store);
     return stream;
@@ -149,17 +157,27 @@ export class Stream {
 
   /** Events are published that its store does not have. */
   get degraded(): boolean {
-    return this.#parts.store !== undefined && (this.#isBehind || this.#store === undefined);
+    return this.#copy?.isWhole === false;
   }
 
   /** Nothing of it is only in memory any more. */
   get stored(): boolean {
-    return this.#store !== undefined && !this.#isBehind;
+    return this.#copy?.isWhole === true;
+  }
+
+  /** It runs, but other processes make its events, or nobody does. */
+  get isElsewhere(): boolean {
+    return this.#source === undefined && !this.ended && this.#store?.shared === true;
+  }
+
+  get #store(): StreamStore | undefined {
+    return this.#copy?.store;
   }
 
   /** Attaches a reader that has everything before `seq`. */
   attach(seq: number): StreamReader {
     clearTimeout(this.#grace);
+    if (!this.ended) this.idleSince = 0;
     const reader = new StreamReader(this, seq);
     this.#readers.add(reader);
     return reader;
@@ -171,9 +189,17 @@ export class Stream {
    */
   async detach(reader: StreamReader): Promise<void> {
     if (!this.#readers.delete(reader) || this.#readers.size > 0 || this.ended) return;
+    // Whoever makes the events has readers of its own to look to.
+    if (!this.isElsewhere) return await this.#abandon();
+    this.#wanted = 0;
+    this.idleSince = Date.now();
+  }
+
+  /** Nobody reads here any more. */
+  async #abandon(): Promise<void> {
     const { onDisconnect } = this.#parts;
     if (onDisconnect === "cancel") {
-      this.stop();
+      this.#halt();
       await this.over;
     } else if (typeof onDisconnect === "object") {
       this.#grace = setTimeout(() => this.stop(), onDisconnect.graceMs);
@@ -185,24 +211,54 @@ export class Stream {
     return [...this.#readers].filter((reader) => reader.idleSince < before);
   }
 
-  /** Ends the generation early; readers get the terminal event. */
+  /** Ends the generation early, wherever it is made; readers get the terminal event. */
   stop(): void {
+    this.#halt();
+    // Where this fails, the loop of `#follow` asks again.
+    if (this.isElsewhere) {
+      this.#store?.demand(this.record.id, { isStopped: true }).catch(this.#parts.report);
+    }
+  }
+
+  #halt(): void {
     this.#isStopping = true;
+    this.#leave();
+  }
+
+  #leave(): void {
     this.#source?.stop();
     this.#wake?.();
   }
 
   /**
-   * Changes how it goes on, here and in whatever process continues it.
+   * Changes how it goes on, wherever it is made and continued. Another process takes a change up
+   * when it hears of it, after this resolves.
    *
-   * @param request what it is asked for from now on
-   * @returns false where its source takes no changes, or is in another process
+   * @returns false where it has ended, or its source takes no changes
+   * @throws SluiceError where the change cannot be given to another process
    */
-  async steer(change: unknown, request: unknown): Promise<boolean> {
-    if (this.#source?.steer?.(change) !== true) return false;
-    this.record = { ...this.record, request };
-    await this.#store?.update(this.record.id, request).catch(this.#parts.report);
+  async steer(change: unknown): Promise<boolean> {
+    const { id } = this.record;
+    const store = this.#store;
+    if (this.ended) return false;
+    if (this.isElsewhere && store !== undefined) {
+      if ((await store.find(id))?.ended !== false) return false;
+      await store.demand(id, { changes: [change] });
+      return true;
+    }
+    if (!this.#change(change)) return false;
+    await store?.update(id, this.record.request).catch(this.#parts.report);
     return true;
+  }
+
+  #change(change: unknown): boolean {
+    if (this.#source?.steer?.(change) !== true) return false;
+    this.#amend(change);
+    return true;
+  }
+
+  #amend(change: unknown): void {
+    this.record = { ...this.record, request: this.#parts.amend(this.record.request, change) };
   }
 
   /**
@@ -211,7 +267,7 @@ export class Stream {
   suspend(): void {
     this.#isSuspended = true;
     this.#log.touch();
-    this.stop();
+    this.#leave();
   }
 
   /** It was left to the next process. */
@@ -246,28 +302,44 @@ export class Stream {
     await changed;
   }
 
-  async #run(source: StreamSource, start?: StreamEvent): Promise<void> {
+  async #begin(source: StreamSource, start: StreamEvent): Promise<void> {
+    const isOver = await this.#run(source, start);
+    if (!isOver && this.#store !== undefined) await this.#follow(this.#store);
+  }
+
+  /** Publishes what a source gives; false where another process goes on with the stream. */
+  async #run(source: StreamSource, start?: StreamEvent): Promise<boolean> {
     this.#source = source;
     // Whoever stopped it while it was taken over found no source.
-    if (this.#isStopping) source.stop();
-    const renewal = this.#renew();
+    if (this.#isStopping || this.#isSuspended) source.stop();
+    // Whoever wanted that may have left meanwhile.
+    else if (start === undefined && this.#readers.size === 0) void this.#abandon();
+    const endAttendance = this.#attend();
     if (start !== undefined) await this.#publish(start);
     while (!this.ended) {
       await this.#demanded();
       const event = await source.next();
-      if (!this.#isSuspended) await this.#publish(event);
-      else if (isTerminal(event)) break;
+      if (this.#isSuspended ? isTerminal(event) : !await this.#publish(event)) {
+        await drain(source, event);
+        break;
+      }
     }
     await source.over;
-    clearInterval(renewal);
+    endAttendance();
+    if (!this.ended && !this.#isSuspended) {
+      this.#source = undefined;
+      if (this.#readers.size === 0) this.idleSince = Date.now();
+      return false;
+    }
     // The next process need not wait for the lease to end.
     if (this.#isSuspended) await this.#release();
     this.#end();
+    return true;
   }
 
   #end(): void {
     this.#source = undefined;
-    this.endedAt = Date.now();
+    this.idleSince = Date.now();
     clearTimeout(this.#grace);
     this.#settle();
   }
@@ -276,34 +348,37 @@ export class Stream {
   async #demanded(): Promise<void> {
     const { onDisconnect } = this.#parts;
     for (;;) {
-      if (this.#isStopping || this.#wanted > this.end) return;
+      if (this.#isStopping || this.#isSuspended || this.#wanted > this.end) return;
       if (this.#readers.size === 0 && onDisconnect === "continue") return;
-      const woken = new Promise<void>((resolve) => this.#wake = resolve);
-      if (this.#store?.shared === true) {
-        await within(woken, DEMAND_MS);
-        this.#askElsewhere(this.#store);
-      } else await woken;
+      await new Promise<void>((resolve) => this.#wake = resolve);
     }
   }
 
-  /** Hears what readers of other processes want, and lets no reader here wait for the answer. */
-  #askElsewhere(store: StreamStore): void {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
-    store.demand(this.record.id, 0).then((seq) => {
-      if (seq > this.#wanted) this.#wanted = seq;
-      this.#wake?.();
-    }, this.#parts.report).finally(() => this.#isAsking = false);
+  /** What a process does for a shared stream while it makes the events. */
+  #attend(): () => void {
+    const { holder, leaseMs, report } = this.#parts;
+    const { id } = this.record;
+    const store = this.#store;
+    if (store?.shared !== true) return () => undefined;
+    const isReachable = (): boolean => this.stored;
+    const obey = (demand: Demand): Promise<void> => this.#obey(store, demand);
+    return attend({ id, store, holder, leaseMs, isReachable, obey, report });
   }
 
-  /** Keeps the right to append while this process makes the events. */
-  #renew(): ReturnType<typeof setInterval> | undefined {
-    const { holder, leaseMs, report } = this.#parts;
-    const store = this.#store;
-    if (store?.shared !== true) return undefined;
-    return setInterval(() => {
-      store.claim(this.record.id, holder, leaseMs).catch(report);
-    }, leaseMs / 3);
+  async #obey(store: StreamStore, { upTo, isStopped, changes }: Demand): Promise<void> {
+    this.#wanted = Math.max(this.#wanted, upTo);
+    if (isStopped && !this.#isStopping) this.#halt();
+    else this.#wake?.();
+    for (const change of changes) {
+      try {
+        this.#change(change);
+      } catch (refusal) {
+        this.#parts.report(refusal);
+      }
+    }
+    if (changes.length > 0) {
+      await store.update(this.record.id, this.record.request, changes.length);
+    }
   }
 
   async #release(): Promise<void> {
@@ -313,60 +388,11 @@ export class Stream {
     }
   }
 
-  /** Keeps an event, then gives it to the readers. */
-  async #publish(event: StreamEvent): Promise<void> {
-    if (this.#store !== undefined && !this.#isBehind) {
-      const failure = await this.#append([event]);
-      if (failure !== undefined) this.#fallBehind(failure);
-    }
+  /** Keeps an event, then gives it to the readers; false where another process has that place. */
+  async #publish(event: StreamEvent): Promise<boolean> {
+    if (this.#copy !== undefined && !await this.#copy.keep(event)) return false;
     this.#log.append(event);
-  }
-
-  /** Appends at `#kept`; what went wrong, or undefined. */
-  async #append(events: readonly StreamEvent[]): Promise<unknown> {
-    const { id } = this.record;
-    const seq = this.#kept;
-    try {
-      const done = await within(
-        this.#store!.append(id, seq, events).then(() => true),
-        this.#parts.storeTimeoutMs,
-      );
-      if (done !== true) throw new StoreTimeoutError(this.#store!.kind, this.#parts.storeTimeoutMs);
-      this.#kept = seq + events.length;
-      return undefined;
-    } catch (failure) {
-      if (!(failure instanceof StreamConflictError)) return failure;
-      // An append that seemed too late may have arrived all the same.
-      const [there] = await this.#store!.read(id, seq, 1).catch(() => []);
-      if (JSON.stringify(there) !== JSON.stringify(events[0])) return failure;
-      this.#kept = seq + 1;
-      return events.length > 1 ? this.#append(events.slice(1)) : undefined;
-    }
-  }
-
-  #fallBehind(failure: unknown): void {
-    this.#parts.report(failure);
-    this.#isBehind = true;
-    void this.#catchUp();
-  }
-
-  /** Writes what the store missed, until it has everything or something is lost for good. */
-  async #catchUp(): Promise<void> {
-    while (this.#isBehind) {
-      await pause(RETRY_MS);
-      const isTooLate = this.ended && Date.now() - this.endedAt > CATCH_UP_MS;
-      // What would be written had a hole; better no copy than a wrong one.
-      if (isTooLate || this.#kept < this.#log.first) return this.#giveUp();
-      const events = this.#log.read(this.#kept, READ_COUNT);
-      const failure = events.length > 0 ? await this.#append(events) : undefined;
-      if (isFinal(failure)) return this.#giveUp();
-      if (failure === undefined) this.#isBehind = this.#kept < this.end;
-    }
-  }
-
-  /** From now on the stream is in memory only. */
-  #giveUp(): void {
-    this.#store = undefined;
+    return true;
   }
 
   /** Reads along with whoever makes the events elsewhere; takes over when nobody does. */
@@ -375,16 +401,19 @@ export class Stream {
     const { holder, leaseMs, report } = this.#parts;
     while (!this.ended && !this.#isSuspended) {
       await this.#wantedHere();
+      if (this.#isSuspended) break;
       try {
-        if (await this.#copy(store)) continue;
+        if (await this.#readAlong(store)) continue;
         if (!store.shared || await store.claim(id, holder, leaseMs)) {
-          await this.#copy(store);
+          await this.#readAlong(store);
           if (this.ended) break;
-          return await this.#run(await this.#revived(store));
+          if (await this.#takeOver(store)) return;
+          continue;
         }
-        await store.demand(id, this.end + 1);
+        const isStopped = this.#isStopping;
+        await store.demand(id, isStopped ? { isStopped } : { upTo: this.end + DEMAND_AHEAD });
         await store.wait(id, this.end, RETRY_MS);
-        if (await store.find(id) === undefined) this.#lose();
+        if (await store.find(id) === undefined) this.#log.append(STORE_LOST);
       } catch (failure) {
         report(failure);
         await pause(RETRY_MS);
@@ -395,62 +424,65 @@ export class Stream {
 
   async #wantedHere(): Promise<void> {
     const isFree = this.#parts.onDisconnect === "continue" && !this.#store?.shared;
-    while (!this.#isStopping && this.#wanted <= this.end && !isFree) {
+    while (this.#wanted <= this.end && !isFree && !this.#isStopping && !this.#isSuspended) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
   }
 
   /** Publishes what the store has beyond the log; true where there was something. */
-  async #copy(store: StreamStore): Promise<boolean> {
-    let copied = false;
+  async #readAlong(store: StreamStore): Promise<boolean> {
+    let isMore = false;
     for (;;) {
       const events = await store.read(this.record.id, this.end, READ_COUNT);
-      if (events.length === 0) return copied;
+      if (events.length === 0) return isMore;
       for (const event of events) this.#log.append(event);
-      this.#kept = this.end;
-      copied = true;
+      this.#copy?.adopt();
+      isMore = true;
     }
   }
 
-  async #revived(store: StreamStore): Promise<StreamSource> {
+  /** Makes the events here; false where that is refused for now, or others have taken it over. */
+  async #takeOver(store: StreamStore): Promise<boolean> {
+    await this.#inherit(store);
     const events: StreamEvent[] = [];
     while (events.length < this.end) {
       const more = await store.read(this.record.id, events.length, READ_COUNT);
       if (more.length === 0) break;
       events.push(...more);
     }
-    return this.#parts.revive(this.record, events);
+    let source: StreamSource;
+    try {
+      source = await this.#parts.revive(this.record, events);
+    } catch (refusal) {
+      const isFinal = refusal instanceof RequestError;
+      if (isFinal) {
+        const { code, message, hints } = refusal;
+        await this.#publish({ type: "error", code, message, hints: [...hints] });
+      }
+      // Another replica may have room.
+      await this.#release();
+      if (isFinal) this.#end();
+      else await pause(RETRY_MS);
+      return isFinal;
+    }
+    return await this.#run(source);
   }
 
-  /** The store has forgotten a stream that is made elsewhere. */
-  #lose(): void {
-    this.#log.append({
-      type: "error",
-      code: "stream_evicted",
-      message: "Cannot go on with the stream: its store has forgotten it",
-      hints: [],
-    });
+  /** Takes up what was asked of those who made the stream before. */
+  async #inherit(store: StreamStore): Promise<void> {
+    const { id } = this.record;
+    const stored = await store.find(id);
+    if (stored !== undefined) this.record = stored.record;
+    const { isStopped, changes } = await store.demand(id, {});
+    this.#isStopping ||= isStopped;
+    for (const change of changes) this.#amend(change);
+    if (changes.length > 0) await store.update(id, this.record.request, changes.length);
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** True where a later attempt would fail alike: others write here, or what was before is gone. */
-function isFinal(failure: unknown): boolean {
-  return failure instanceof StreamConflictError || failure instanceof StreamHoleError;
-}
-
-/** A store did not answer in time. */
-export class StoreTimeoutError extends SluiceError {
-  /**
-   * The error of one attempt.
-   *
-   * @param kind the store
-   * @param ms how long it was waited for
-   */
-  constructor(kind: string, ms: number) {
-    super(`Cannot keep an event: the ${kind} store did not answer in ${ms} ms`, "store_error", 500);
-  }
+/** Ends a source whose events nobody wants, after one that it gave. */
+async function drain(source: StreamSource, event: StreamEvent): Promise<void> {
+  source.stop();
+  let last = event;
+  while (!isTerminal(last)) last = await source.next();
 }

@@ -56,8 +56,12 @@ export interface StreamCounts {
   stalledReaders: number;
   /** Readers put out by `subscriberMs`. */
   expiredReaders: number;
+  /** Events dropped from memory by `logBytesMax`; a store may have them still. */
+  droppedEvents: number;
   /** Ended streams dropped by `ageMs` and `memoryBytesMax`. */
   droppedStreams: number;
+  /** Streams that the store forgot by `storeAgeMs`. */
+  sweptStreams: number;
   /** Failures of the store. */
   storeFailures: number;
 }
@@ -68,8 +72,14 @@ export interface StreamsOptions {
   readonly limits?: StreamLimits | undefined;
   /** Where streams outlive the process. Default nowhere. */
   readonly store?: StreamStore | undefined;
-  /** Goes on where a lost process stopped. */
+  /**
+   * Goes on where a lost process stopped.
+   *
+   * @throws RequestError where that is refused for good; any other failure is for now
+   */
   readonly revive: (record: StreamRecord, events: readonly StreamEvent[]) => Promise<StreamSource>;
+  /** A request as it is after a change. */
+  readonly amend: (request: unknown, change: unknown) => unknown;
   /** What to do when the last reader of a stream that is found in the store goes. */
   readonly onDisconnectOf: (record: StreamRecord) => OnDisconnect;
   /** Told of failures. */
@@ -143,7 +153,9 @@ export class Streams {
     refusedStreams: 0,
     stalledReaders: 0,
     expiredReaders: 0,
+    droppedEvents: 0,
     droppedStreams: 0,
+    sweptStreams: 0,
     storeFailures: 0,
   };
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -186,7 +198,8 @@ export class Streams {
    * @throws OverloadedError (429)
    */
   admit(owner: string): void {
-    const mine = this.running.filter(({ record }) => record.owner === owner).length;
+    const mine =
+      this.running.filter((stream) => stream.record.owner === owner && !stream.isElsewhere).length;
     if (mine < this.limits.streamsMax) return;
     this.#counts.refusedStreams++;
     throw new OverloadedError(
@@ -199,20 +212,24 @@ export class Streams {
   /** Takes a new stream. */
   async create({ record, onDisconnect, isStored, start, source }: NewStream): Promise<Stream> {
     this.#sweep();
-    let store = isStored ? this.#options.store : undefined;
-    if (store !== undefined) {
-      try {
-        await store.create(record);
-        if (store.shared) await store.claim(record.id, this.#holder, this.limits.leaseMs);
-      } catch (failure) {
-        // The stream is worth more than its copy.
-        this.#report(failure);
-        store = undefined;
-      }
-    }
-    const stream = Stream.begin({ ...this.#parts(record, onDisconnect), store }, start, source);
+    const store = isStored ? this.#options.store : undefined;
+    const isRefused = store !== undefined && !await this.#keep(store, record);
+    const parts = { ...this.#parts(record, onDisconnect), store, isRefused };
+    const stream = Stream.begin(parts, start, source);
     this.#streams.set(record.id, stream);
     return stream;
+  }
+
+  /** Brings a new stream to the store; false where that fails: it is worth more than its copy. */
+  async #keep(store: StreamStore, record: StreamRecord): Promise<boolean> {
+    try {
+      await store.create(record);
+      if (store.shared) await store.claim(record.id, this.#holder, this.limits.leaseMs);
+      return true;
+    } catch (failure) {
+      this.#report(failure);
+      return false;
+    }
   }
 
   /**
@@ -338,14 +355,25 @@ export class Streams {
       store: this.#options.store,
       holder: this.#holder,
       logBytesMax,
+      onDrop: (events) => this.#counts.droppedEvents += events,
       storeTimeoutMs,
       leaseMs,
       report: (failure) => this.#report(failure),
-      revive: (known, events) => {
-        this.#counts.revived++;
-        return this.#options.revive(known, events);
-      },
+      amend: this.#options.amend,
+      revive: (known, events) => this.#revive(known, events),
     };
+  }
+
+  async #revive(record: StreamRecord, events: readonly StreamEvent[]): Promise<StreamSource> {
+    try {
+      const source = await this.#options.revive(record, events);
+      this.#counts.revived++;
+      return source;
+    } catch (refusal) {
+      // The store has no part in it.
+      this.#options.report(refusal);
+      throw refusal;
+    }
   }
 
   #report(failure: unknown): void {
@@ -400,18 +428,21 @@ export class Streams {
     this.#watch = undefined;
   }
 
-  /** Drops ended streams that are too old or take too much, oldest first. */
+  /** Drops streams that nothing happens to and that are too old or too much, oldest first. */
   #sweep(): void {
     const { ageMs, memoryBytesMax, storeAgeMs } = this.limits;
     const now = Date.now();
     let { bytes } = this.counts;
     const gone = new Set<string>();
     for (const [id, stream] of this.#streams) {
-      const isOld = stream.ended && now - stream.endedAt >= ageMs;
-      const isTooMuch = stream.ended && bytes > memoryBytesMax;
+      const isIdle = stream.idleSince > 0;
+      const isOld = isIdle && now - stream.idleSince >= ageMs;
+      const isTooMuch = isIdle && bytes > memoryBytesMax;
       if (!(isOld || isTooMuch) || stream.readers > 0) continue;
       this.#streams.delete(id);
       gone.add(id);
+      // It is followed no further; whoever wants it finds it in the store again.
+      if (!stream.ended) stream.suspend();
       bytes -= stream.bytes;
       if (stream.stored) continue;
       this.#counts.droppedStreams++;
@@ -427,6 +458,9 @@ export class Streams {
     }
     if (now - this.#sweptAt < SWEEP_MS) return;
     this.#sweptAt = now;
-    this.#options.store?.sweep(now - storeAgeMs).catch((failure) => this.#report(failure));
+    this.#options.store?.sweep(now - storeAgeMs).then(
+      (streams) => this.#counts.sweptStreams += streams,
+      (failure) => this.#report(failure),
+    );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * within: waits for something, but not for ever.
+ * within, pause: waits that end.
  *
  * @module
  */
@@ -13,4 +13,9 @@ export async function within<T>(promise: Promise<T>, ms: number): Promise<T | un
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Resolves after so many milliseconds. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

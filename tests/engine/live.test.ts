@@ -29,4 +29,21 @@ describe("Live", () => {
     live.end({ cancelled: true });
     expect(await live.next()).toEqual({ error });
   });
+
+  test("gives the newest notice that it was asked for, once, and none after a token", async () => {
+    const live = new Live(1, { seed: 0 }, ["queue"]);
+    live.tell({ type: "queue", position: 2 });
+    live.tell({ type: "queue", position: 1 });
+    live.tell({ type: "prefill", promptTokens: 5, computedTokens: 0 });
+    expect(await live.next()).toEqual({ type: "queue", position: 1 });
+    live.tell({ type: "queue", position: 1 });
+    const waiting = live.next();
+    live.push(7, undefined);
+    expect(await waiting).toEqual({ token: 7, finish: undefined });
+    live.tell({ type: "queue", position: 3 });
+    live.push(8, undefined);
+    expect(await live.next()).toEqual({ token: 8, finish: undefined });
+    live.push(9, undefined);
+    expect(await live.next()).toEqual({ token: 9, finish: undefined });
+  });
 });

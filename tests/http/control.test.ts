@@ -5,6 +5,7 @@ import { changed, mergeChanges, readControl } from "../../src/server/control.ts"
 import { createHandler } from "../../src/server/handler.ts";
 import { endless, MockGenerator, saying } from "../support/mock_generator.ts";
 import { MemoryStore } from "../support/memory_store.ts";
+import { setUp } from "../support/fake_socket.ts";
 import { jsonOf, post } from "../support/requests.ts";
 
 const never = () => new Promise(() => undefined);
@@ -84,5 +85,71 @@ describe("POST /v1/streams/{id}/control", () => {
     const stranger = post(`/v1/streams/${"0".repeat(32)}/control`, { action: "stop" });
     expect((await handler(stranger)).status).toBe(404);
     expect((await handler(post("/v1/streams/x/y", { action: "stop" }))).status).toBe(404);
+  });
+});
+
+describe("a control message on a WebSocket", () => {
+  async function running() {
+    const { open, mock, handler } = setUp(endless(never));
+    const socket = await open();
+    socket.tell({ type: "request", prompt: "Hi", max_tokens: 9 });
+    const { stream } = await socket.next("metadata");
+    return { socket, mock, handler, open, stream };
+  }
+
+  it("changes a stream as the route does, and is answered alike", async () => {
+    const { socket, mock, stream } = await running();
+    const heard: Change[] = [];
+    mock.steering?.listen((change) => heard.push(change));
+    const control = { type: "control", stream };
+    socket.tell({ ...control, action: "extend", max_tokens: 50, request_id: "a" });
+    expect(await socket.next("control"))
+      .toEqual({ type: "control", stream, request_id: "a", action: "extend" });
+    socket.tell({ ...control, action: "set_params", temperature: 0 });
+    expect(await socket.next("control", 2)).toEqual({ ...control, action: "set_params" });
+    expect(heard).toEqual([{ maxTokens: 50 }, { sampling: { temperature: 0 } }]);
+    socket.session.onClose();
+  });
+
+  it("stops a stream, with its answer and its terminal event", async () => {
+    const { socket, stream } = await running();
+    socket.tell({ type: "control", stream, action: "stop" });
+    expect(await socket.next("control")).toEqual({ type: "control", stream, action: "stop" });
+    expect(await socket.next("complete")).toMatchObject({ stream, completed_normally: false });
+    socket.session.onClose();
+  });
+
+  it("refuses what the route refuses, in the same words", async () => {
+    const { socket, handler, stream } = await running();
+    const bodies = [
+      {},
+      { action: "go" },
+      { action: "extend" },
+      { action: "set_params", temperature: 5, seed: 1 },
+      // This generator takes no changes.
+      { action: "extend", max_tokens: 50 },
+    ];
+    for (const [i, body] of bodies.entries()) {
+      const { body: refusal } = await jsonOf(
+        handler,
+        post(`/v1/streams/${stream}/control`, body),
+      );
+      socket.tell({ type: "control", stream, request_id: String(i), ...body });
+      expect(await socket.next("error", i + 1))
+        .toEqual({ type: "error", stream, request_id: String(i), ...refusal });
+    }
+    expect(socket.of("control")).toEqual([]);
+    socket.session.onClose();
+  });
+
+  it("needs the id of a stream of its own key", async () => {
+    const { socket, open, stream } = await running();
+    socket.tell({ type: "control", action: "stop" });
+    expect(await socket.next("error")).toMatchObject({ fields: [{ field: "stream" }] });
+    const other = await open(undefined, { authorization: "Bearer other" });
+    other.tell({ type: "control", stream, action: "stop" });
+    expect((await other.next("error"))["message"]).toContain("there is none of that id");
+    expect(socket.of("complete")).toEqual([]);
+    for (const each of [socket, other]) each.session.onClose();
   });
 });

@@ -414,7 +414,8 @@ describe("two replicas with one store", () => {
     store.shared = true;
     const id = "a".repeat(32);
     const context = { model: new MockGenerator().model, id, created: 0 };
-    const request = { path: "/v1/stream", body: PROMPT, seed: 1, context, onDisconnect: "cancel" };
+    const asked = { path: "/v1/stream", dialect: "native", body: PROMPT, seed: 1 };
+    const request = { ...asked, context, onDisconnect: "cancel" };
     await store.create({ id, owner: "", createdAt: Date.now(), request });
     await store.append(id, 0, [START, token("t0", 1)]);
     await store.claim(id, "gone", 200);

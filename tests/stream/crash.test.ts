@@ -1,14 +1,11 @@
 /** Streams over kill -9: nothing lost, nothing twice, no persisted token changed. */
 import { describe, expect, it } from "bun:test";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { SqliteStore } from "../../src/stream/stores/sqlite.ts";
 import { readOn } from "../support/crash_client.ts";
+import { CrashReplica } from "../support/crash_replica.ts";
 
 const STREAMS = 4;
 const READERS_PER_STREAM = 5;
@@ -16,34 +13,18 @@ const KILLS = 50;
 const TOKENS = 3000;
 const PAUSE_MS = 3;
 
-const program = fileURLToPath(new URL("../support/crash_server.ts", import.meta.url));
-const offline = fileURLToPath(new URL("../../deno.offline.json", import.meta.url));
-
-function start(port: number, store: string): ChildProcess {
-  const args = "Deno" in globalThis
-    ? ["run", "-A", "--no-check", `--config=${offline}`, program]
-    : [program];
-  const settings = [port, store, TOKENS, PAUSE_MS].map(String);
-  return spawn(process.execPath, [...args, ...settings], { stdio: ["ignore", "pipe", "inherit"] });
-}
-
-/** The port that a server says once it listens. */
-async function portOf(server: ChildProcess): Promise<number> {
-  const [line] = await once(server.stdout!, "data") as [Uint8Array];
-  return Number(new TextDecoder().decode(line));
-}
-
 describe("a stream in SQLite", () => {
   it(`survives kill -9 of its server ${KILLS} times under 20 readers`, async () => {
     const folder = await mkdtemp(join(tmpdir(), "sluice-crash-"));
     const path = join(folder, "streams.db");
-    let server = start(0, `sqlite:${path}`);
-    const port = await portOf(server);
+    const settings = { store: `sqlite:${path}`, tokens: TOKENS, pauseMs: PAUSE_MS };
+    let server = await CrashReplica.start({ ...settings, port: 0 });
+    const { port, url } = server;
     const keys = Array.from({ length: STREAMS }, (_, i) => `stream ${i}`);
     const readers = keys.flatMap((key) =>
       Array.from(
         { length: READERS_PER_STREAM },
-        () => readOn(() => `http://127.0.0.1:${port}`, key),
+        () => readOn(() => url, key),
       )
     );
     const all = Promise.all(readers);
@@ -51,11 +32,8 @@ describe("a stream in SQLite", () => {
       for (let kill = 0; kill < KILLS; kill++) {
         // Long enough for some tokens, and never the same.
         await new Promise((resolve) => setTimeout(resolve, 60 + (kill * 37) % 90));
-        const exited = once(server, "exit");
-        server.kill("SIGKILL");
-        await exited;
-        server = start(port, `sqlite:${path}`);
-        await portOf(server);
+        await server.kill();
+        server = await CrashReplica.start({ ...settings, port });
       }
       const seen = await all;
       for (const [i, { events, ids }] of seen.entries()) {
@@ -76,7 +54,7 @@ describe("a stream in SQLite", () => {
       expect(kept.map((event) => event.type === "token" && event.text)).toEqual(sent);
       expect(new Set(sent.map((text) => text.split(":")[0])).size).toBeGreaterThan(10);
     } finally {
-      server.kill("SIGKILL");
+      await server.kill();
       await rm(folder, { recursive: true });
     }
   }, 180_000);

@@ -37,6 +37,16 @@ describe("EventLog", () => {
     expect(log.read(log.first, 1)).toEqual([token("x".repeat(log.first % 50), log.first)]);
   });
 
+  it("tells how many events it drops", () => {
+    let dropped = 0;
+    const log = new EventLog(10_000, 7, (events) => dropped += events);
+    for (let seq = 7; seq < 500; seq++) {
+      log.append(token("x", seq));
+      expect(log.first).toBe(7 + dropped);
+    }
+    expect(dropped).toBeGreaterThan(400);
+  });
+
   it("keeps the newest event even where it alone is too large", () => {
     const log = new EventLog(100);
     log.append(token("x".repeat(1000), 0));

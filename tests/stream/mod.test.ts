@@ -7,6 +7,7 @@ import { complete, START, token } from "../support/mock_generator.ts";
 it("Streams works without model, native library and server", async () => {
   const streams = new Streams({
     revive: () => Promise.reject(new Error("nothing is stored")),
+    amend: (request) => request,
     onDisconnectOf: () => "cancel",
     report: () => undefined,
   });

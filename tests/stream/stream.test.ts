@@ -1,7 +1,8 @@
 /** Stream: demand drives it, events are kept before they are published, readers cost nothing. */
 import { describe, expect, it } from "bun:test";
+import { StoreTimeoutError } from "../../src/stream/copy.ts";
 import type { StreamEvent } from "../../src/stream/event.ts";
-import { StoreTimeoutError, Stream } from "../../src/stream/stream.ts";
+import { Stream } from "../../src/stream/stream.ts";
 import { FakeSource } from "../support/fake_source.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { complete, START, token } from "../support/mock_generator.ts";

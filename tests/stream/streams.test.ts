@@ -1,20 +1,28 @@
 /** Streams: found by id and owner, bounded by named limits, counted. */
 import { describe, expect, it } from "bun:test";
-import { type StreamLimits, Streams } from "../../src/stream/streams.ts";
+import { OverloadedError } from "../../src/errors.ts";
+import { type StreamLimits, Streams, type StreamsOptions } from "../../src/stream/streams.ts";
 import { FakeSource } from "../support/fake_source.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { complete, START, token } from "../support/mock_generator.ts";
 
-function make(limits: StreamLimits = {}, store?: MemoryStore) {
+/** Every stream of this file has an id of its own. */
+let made = 0;
+
+function make(
+  limits: StreamLimits = {},
+  store?: MemoryStore,
+  revive: StreamsOptions["revive"] = () => Promise.resolve(new FakeSource([complete(1)])),
+) {
   const failures: unknown[] = [];
   const streams = new Streams({
     limits,
     store,
-    revive: () => Promise.resolve(new FakeSource([complete(1)])),
+    revive,
+    amend: (request) => request,
     onDisconnectOf: () => "pause",
     report: (failure) => failures.push(failure),
   });
-  let made = 0;
   const create = (owner = "", events = [token("a", 1), complete(1)]) =>
     streams.create({
       record: {
@@ -91,6 +99,58 @@ describe("Streams", () => {
     while (await reader.next() !== undefined);
     expect(failures.map(String)).toEqual(["Error: disk full"]);
     expect(streams.counts.storeFailures).toBe(1);
+    expect([stream.degraded, stream.stored, streams.degraded]).toEqual([true, false, true]);
+  });
+
+  it("counts the events that memory drops, those of dropped streams too", async () => {
+    const { streams, create } = make({ logBytesMax: 2000, ageMs: 0 });
+    const events = Array.from({ length: 100 }, (_, i) => token("a", i + 1));
+    for (let i = 0; i < 2; i++) {
+      const stream = await create("", [...events, complete(100)]);
+      const reader = await streams.attach(stream, 0, false);
+      while (await reader.next() !== undefined);
+      await reader.close();
+    }
+    expect(streams.counts.streams).toBe(1);
+    expect(streams.counts.droppedEvents).toBeGreaterThan(150);
+  });
+
+  it("counts the streams that its store forgets for their age", async () => {
+    const store = new MemoryStore();
+    store.sweep = () => Promise.resolve(3);
+    const { streams, create } = make({}, store);
+    await create();
+    expect(streams.counts.sweptStreams).toBe(3);
+  });
+
+  it("counts a stream that goes on here once, and no refusal as a failure of the store", async () => {
+    const store = new MemoryStore();
+    const { record } = await make({}, store).create("", []);
+    const refusal = new OverloadedError("Cannot start now", 1);
+    const answers = [Promise.reject(refusal), Promise.resolve(new FakeSource([complete(1)]))];
+    const { streams, failures } = make({}, store, () => answers.shift()!);
+    const reader = await streams.attach(await streams.open(record.id, ""), 0, false);
+    while (await reader.next() !== undefined);
+    expect(streams.counts).toMatchObject({ revived: 1, storeFailures: 0 });
+    expect(failures).toEqual([refusal]);
+  });
+
+  it("counts no stream of another process as its owner's, and drops it once it is left", async () => {
+    const store = new MemoryStore();
+    store.shared = true;
+    const { record } = await make({}, store).create("me", []);
+    const { streams, create } = make({ streamsMax: 1, ageMs: 0 }, store);
+    const reader = await streams.attach(await streams.open(record.id, "me"), 0, false);
+    await reader.next();
+    streams.admit("me");
+    await create("you");
+    expect(streams.counts.streams).toBe(2);
+    await reader.close();
+    await create("you");
+    await expect(streams.open(record.id, "you")).rejects.toThrow("none of that id");
+    expect(streams.counts.droppedStreams).toBe(0);
+    const again = await streams.attach(await streams.open(record.id, "me"), 0, false);
+    expect((await again.next())?.event).toEqual(START);
   });
 
   it("binds a key once for each owner", async () => {

@@ -1,7 +1,13 @@
 /** within(): what comes in time, and what does not. */
 import { describe, expect, it } from "bun:test";
-import { within } from "../../src/stream/within.ts";
+import { pause, within } from "../../src/stream/within.ts";
 import { watchTimers } from "../support/timers.ts";
+
+it("pause() takes its time", async () => {
+  const before = performance.now();
+  await pause(20);
+  expect(performance.now() - before).toBeGreaterThan(18);
+});
 
 describe("within()", () => {
   it("gives what comes in time and leaves no timer", async () => {

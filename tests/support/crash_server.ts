@@ -34,7 +34,7 @@ function paced(n: number, pauseMs: number): Script {
 const [port = "0", store = "", tokens = "100", pauseMs = "1"] = process.argv.slice(2);
 const handler = createHandler(new MockGenerator(paced(Number(tokens), Number(pauseMs))), {
   store: await openStore(store),
-  streams: { leaseMs: 1000 },
+  streams: { leaseMs: 500 },
 });
 const server = await serveHere(handler, Number(port));
 process.stdout.write(`${server.port}\n`);

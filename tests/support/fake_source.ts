@@ -14,6 +14,8 @@ export class FakeSource implements StreamSource {
   /** Events that were asked for. */
   asked = 0;
   stopped = 0;
+  /** Every change that was asked for. */
+  readonly changes: unknown[] = [];
   readonly #events: StreamEvent[];
   readonly #stop = Promise.withResolvers<void>();
   readonly #settle: () => void;
@@ -31,6 +33,11 @@ export class FakeSource implements StreamSource {
     const event = this.#events.shift() ?? complete(0, "cancelled");
     if (isTerminal(event)) this.#settle();
     return event;
+  }
+
+  steer(change: unknown): boolean {
+    this.changes.push(change);
+    return true;
   }
 
   stop(): void {

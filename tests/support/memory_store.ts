@@ -6,6 +6,8 @@
 import type { StreamEvent } from "../../src/stream/event.ts";
 import { isTerminal } from "../../src/stream/log.ts";
 import {
+  type Demand,
+  NO_DEMAND,
   type StoredStream,
   StreamConflictError,
   type StreamRecord,
@@ -20,12 +22,14 @@ export class MemoryStore implements StreamStore {
   readonly events = new Map<string, StreamEvent[]>();
   readonly keys = new Map<string, string>();
   readonly leases = new Map<string, { holder: string; until: number }>();
-  readonly demands = new Map<string, number>();
+  readonly demands = new Map<string, Demand>();
   /** Set, every append fails with it. */
   failure: Error | undefined;
   /** Set, every append waits for it. */
   gate: Promise<void> | undefined;
   appends = 0;
+  /** Times that demand() was called. */
+  asked = 0;
 
   create(record: StreamRecord): Promise<void> {
     this.records.set(record.id, structuredClone(record));
@@ -41,8 +45,10 @@ export class MemoryStore implements StreamStore {
     );
   }
 
-  update(id: string, request: unknown): Promise<void> {
+  update(id: string, request: unknown, changes = 0): Promise<void> {
     this.records.set(id, { ...this.records.get(id)!, request });
+    const demand = this.demands.get(id) ?? NO_DEMAND;
+    this.demands.set(id, { ...demand, changes: demand.changes.slice(changes) });
     return Promise.resolve();
   }
 
@@ -86,10 +92,16 @@ export class MemoryStore implements StreamStore {
     return Promise.resolve(this.keys.get(name)!);
   }
 
-  demand(id: string, seq: number): Promise<number> {
-    const furthest = Math.max(seq, this.demands.get(id) ?? 0);
-    this.demands.set(id, furthest);
-    return Promise.resolve(furthest);
+  demand(id: string, more: Partial<Demand>): Promise<Demand> {
+    this.asked++;
+    const known = this.demands.get(id) ?? NO_DEMAND;
+    const demand = {
+      upTo: Math.max(known.upTo, more.upTo ?? 0),
+      isStopped: known.isStopped || more.isStopped === true,
+      changes: [...known.changes, ...more.changes ?? []],
+    };
+    this.demands.set(id, demand);
+    return Promise.resolve(demand);
   }
 
   remove(id: string): Promise<void> {

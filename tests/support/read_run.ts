@@ -14,11 +14,13 @@ export function streamParts(more: Partial<StreamParts> = {}): StreamParts {
     onDisconnect: "cancel",
     holder: "test",
     logBytesMax: 1 << 20,
+    onDrop: () => undefined,
     storeTimeoutMs: 250,
     leaseMs: 1000,
     report: (failure) => {
       throw failure;
     },
+    amend: (request, change) => [request, change],
     revive: () => Promise.reject(new Error("nothing to go on with")),
     ...more,
   };

@@ -3,11 +3,11 @@
  *
  * @module
  */
+import { endingOf } from "../ending.ts";
 import type { OpenSocket } from "../handler.ts";
 import type { SocketListener } from "../socket.ts";
 import {
   DEFAULT_ADDRESS,
-  isStream,
   type RunningServer,
   type ServeOptions,
   urlOf,
@@ -56,9 +56,15 @@ export function serve(options: ServeOptions): RunningServer {
         return server.upgrade(request, { data }) ? undefined : new Response(null, { status: 400 });
       }
       const response = await handler(request);
-      // A generation that thinks is no idle client. Its pings cannot be relied on: they may be off.
-      const isPulled = request.method === "POST" || isStream(response);
-      if (isPulled && response.ok) server.timeout(request, 0);
+      const ending = endingOf(response);
+      if (ending !== undefined) {
+        // A generation that thinks is no idle client. Its pings cannot be relied on: they may be
+        // off.
+        server.timeout(request, 0);
+        // What is set for a request stays with its connection, so it must be set back; and no
+        // end of a body closes the connection of a client that does not read.
+        ending.onEnd = (isStalled) => server.timeout(request, isStalled ? 1 : IDLE_TIMEOUT_S);
+      }
       // HTTP/2 is off by default, so every connection is HTTP/1.1.
       return withKeepAlive(response);
     },

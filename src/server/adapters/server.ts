@@ -41,11 +41,7 @@ export function urlOf(hostname: string, port: number): string {
 
 /** Says that the connection of a stream stays open; only where it is known to be HTTP/1.1. */
 export function withKeepAlive(response: Response): Response {
-  if (isStream(response)) response.headers.set("connection", "keep-alive");
+  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
+  if (isStream) response.headers.set("connection", "keep-alive");
   return response;
-}
-
-/** True for an event stream. */
-export function isStream(response: Response): boolean {
-  return response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 }

@@ -8,7 +8,7 @@
  */
 import * as v from "valibot";
 import type { GenerateRequest } from "../../engine/generator.ts";
-import type { FinishReason, StreamEvent, TokenEvent } from "../../stream/event.ts";
+import type { FinishReason, NoticeEvent, StreamEvent, TokenEvent } from "../../stream/event.ts";
 import type { SseMessage } from "../../stream/sse.ts";
 import type { Dialect, Encode, Exchange } from "../dialect.ts";
 import {
@@ -16,6 +16,7 @@ import {
   checkFields,
   deliveryFields,
   deliveryOf,
+  expected,
   type JsonObject,
   messages,
   numberFrom,
@@ -59,6 +60,8 @@ const REASONS: Readonly<Record<FinishReason, string>> = {
   error: "Generation failed",
 };
 
+const NOTICES: readonly unknown[] = ["queue", "prefill"];
+
 const schema = objectOf("an object", {
   ...samplingFields,
   ...deliveryFields,
@@ -67,6 +70,11 @@ const schema = objectOf("an object", {
   /** The longer name for `repeat_penalty`, which wins over it. */
   repetition_penalty: v.nullish(numberFrom(0.1, 10)),
   detailed_errors: v.nullish(boolean),
+  /** What is told beside the tokens, before the first. */
+  events: v.nullish(expected<NoticeEvent["type"][]>(
+    'an array of "queue" and "prefill"',
+    (value) => Array.isArray(value) && value.every((name) => NOTICES.includes(name)),
+  )),
 });
 
 /** The type of a failure by its code; every refusal that has no type of its own is a validation. */
@@ -140,6 +148,14 @@ function makeEncoder(isDetailed: boolean): Encode {
         };
         return [{ event: "error", data: JSON.stringify(data) }];
       }
+      case "queue": {
+        const { position } = event;
+        return [{ event: "queue", data: JSON.stringify({ position }) }];
+      }
+      case "prefill": {
+        const { promptTokens: prompt_tokens, computedTokens: computed_tokens } = event;
+        return [{ event: "prefill", data: JSON.stringify({ prompt_tokens, computed_tokens }) }];
+      }
       default:
         return [];
     }
@@ -166,6 +182,7 @@ function accept(body: JsonObject): Exchange {
     sampling: samplingOptions({ ...fields, repeat_penalty }),
     stop: fields.stop,
     ignoreEos: fields.ignore_eos,
+    events: fields.events?.length ? fields.events : undefined,
   });
   const isDetailed = fields.detailed_errors ?? false;
   return {
@@ -179,8 +196,7 @@ function accept(body: JsonObject): Exchange {
 
 /** `POST /v1/stream`. */
 export const native: Dialect = {
-  name: "native",
-  generates: [{ path: "/v1/stream", accept }],
+  generates: [{ name: "native", path: "/v1/stream", accept, encoder: () => makeEncoder(false) }],
   describes: [],
   shutdown: { event: "shutdown", data: "{}" },
   errorBody: (error) => errorBody(error, false),

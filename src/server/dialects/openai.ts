@@ -12,6 +12,7 @@ import type { ModelInfo } from "../../engine/generator.ts";
 import type { Dialect } from "../dialect.ts";
 import type { PublicError } from "../public_error.ts";
 import { acceptChat, acceptCompletion } from "./openai_request.ts";
+import { chatShape, completionShape, makeEncoder } from "./openai_response.ts";
 
 const TYPES: Readonly<Record<number, string>> = {
   403: "permission_error",
@@ -30,15 +31,18 @@ function describeModel({ id, created, n_ctx, n_vocab }: ModelInfo): unknown {
 
 /** `/v1/chat/completions`, `/v1/completions`, `/v1/models`. */
 export const openai: Dialect = {
-  name: "openai",
   generates: [
     {
+      name: "openai",
       path: "/v1/chat/completions",
       accept: (body, context) => acceptChat(body, context, errorBody),
+      encoder: (context) => makeEncoder(chatShape, context, false, errorBody),
     },
     {
+      name: "openai_completions",
       path: "/v1/completions",
       accept: (body, context) => acceptCompletion(body, context, errorBody),
+      encoder: (context) => makeEncoder(completionShape, context, false, errorBody),
     },
   ],
   describes: [

@@ -132,6 +132,9 @@ export function makeEncoder(
         const counts = JSON.stringify(usageBody(usageOf(event.stats, usage)));
         return [last, { data: `${opening},"choices":[],"usage":${counts}}` }, DONE];
       }
+      case "queue":
+      case "prefill":
+        return [];
       case "error":
         return broken({ ...event, status: 500, fields: [] });
     }

@@ -16,12 +16,13 @@ import { DisposedError, SluiceError } from "../../errors.ts";
 import type { StreamEvent } from "../event.ts";
 import { isTerminal } from "../log.ts";
 import {
+  type Demand,
   type StoredStream,
   StreamConflictError,
   type StreamRecord,
   type StreamStore,
 } from "../store.ts";
-import { within } from "../within.ts";
+import { pause, within } from "../within.ts";
 import { StreamHoleError } from "./hole.ts";
 
 /** How a store keeps streams. */
@@ -51,6 +52,7 @@ const SCRIPTS = {
     return redis.call('PEXPIRE', KEYS[1], ARGV[4])`,
   update: `
     if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+    redis.call('LTRIM', KEYS[2], ARGV[2], -1)
     return redis.call('HSET', KEYS[1], 'request', ARGV[1])`,
   /** The free place before the call, -1 where the record is gone; appends only at that place. */
   append: `
@@ -71,12 +73,20 @@ const SCRIPTS = {
     if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
     else redis.call('DEL', KEYS[2]) end
     return 1`,
+  /** Adds to what is wanted, and gives all of it: up to where, 1 where stopped, every change. */
   demand: `
-    local known = tonumber(redis.call('GET', KEYS[1]) or 0)
-    local asked = tonumber(ARGV[1])
-    if asked <= known then return known end
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    return asked`,
+    if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0, {}} end
+    local wanted = redis.call('HMGET', KEYS[2], 'upTo', 'stopped')
+    local upTo, stopped = tonumber(wanted[1] or 0), tonumber(wanted[2] or 0)
+    if tonumber(ARGV[2]) > upTo or tonumber(ARGV[3]) > stopped then
+      upTo = math.max(upTo, tonumber(ARGV[2]))
+      stopped = math.max(stopped, tonumber(ARGV[3]))
+      redis.call('HSET', KEYS[2], 'upTo', upTo, 'stopped', stopped)
+      redis.call('PEXPIRE', KEYS[2], ARGV[1])
+    end
+    for i = 4, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[i]) end
+    if #ARGV > 3 then redis.call('PEXPIRE', KEYS[3], ARGV[1]) end
+    return {upTo, stopped, redis.call('LRANGE', KEYS[3], 0, -1)}`,
   /** The key may stand for a newer stream by now. */
   unbind: `
     if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -169,8 +179,9 @@ export class RedisStore implements StreamStore {
     };
   }
 
-  async update(id: string, request: unknown): Promise<void> {
-    await this.#run("update", [keyOf(id, "record")], [JSON.stringify(request ?? null)]);
+  async update(id: string, request: unknown, changes = 0): Promise<void> {
+    const keys = [keyOf(id, "record"), keyOf(id, "changes")];
+    await this.#run("update", keys, [JSON.stringify(request ?? null), changes]);
   }
 
   async append(id: string, seq: number, events: readonly StreamEvent[]): Promise<void> {
@@ -231,15 +242,23 @@ export class RedisStore implements StreamStore {
     return id;
   }
 
-  demand(id: string, seq: number): Promise<number> {
-    return this.#run("demand", [keyOf(id, "demand")], [seq, this.#ageMs]);
+  async demand(id: string, more: Partial<Demand>): Promise<Demand> {
+    const keys = (["record", "demand", "changes"] as const).map((part) => keyOf(id, part));
+    const { upTo = 0, isStopped = false, changes = [] } = more;
+    const added = changes.map((change) => JSON.stringify(change ?? null));
+    const values = [this.#ageMs, upTo, Number(isStopped), ...added];
+    const reply = await this.#ask(this.#redis.eval(SCRIPTS.demand, 3, ...keys, ...values));
+    const [furthest, stopped, texts] = reply as [number, number, string[]];
+    return {
+      upTo: furthest,
+      isStopped: stopped === 1,
+      changes: texts.map((text) => JSON.parse(text) as unknown),
+    };
   }
 
   async remove(id: string): Promise<void> {
     const keys = await this.#ask(this.#redis.smembers(keyOf(id, "keys")));
-    const own = (["record", "events", "lease", "demand", "keys"] as const).map((part) =>
-      keyOf(id, part)
-    );
+    const own = PARTS.map((part) => keyOf(id, part));
     await this.#ask(Promise.all([
       ...keys.map((key) => this.#redis.eval(SCRIPTS.unbind, 1, key, id)),
       this.#redis.del(...own),
@@ -333,12 +352,11 @@ async function inTime(work: Promise<void>, ms: number): Promise<void> {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
+/** The keys of a stream. */
+const PARTS = ["record", "events", "lease", "demand", "changes", "keys"] as const;
 
 /** The braces make all keys of a stream share a hash slot. */
-function keyOf(id: string, part: "record" | "events" | "lease" | "demand" | "keys"): string {
+function keyOf(id: string, part: typeof PARTS[number]): string {
   return `sluice:{${id}}:${part}`;
 }
 

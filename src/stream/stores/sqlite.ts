@@ -13,6 +13,8 @@ import { SluiceError } from "../../errors.ts";
 import type { StreamEvent } from "../event.ts";
 import { isTerminal } from "../log.ts";
 import {
+  type Demand,
+  NO_DEMAND,
   type StoredStream,
   StreamConflictError,
   type StreamRecord,
@@ -193,8 +195,8 @@ export class SqliteStore implements StreamStore {
   }
 
   /** One process only: its own readers are all there are. */
-  async demand(): Promise<number> {
-    return 0;
+  async demand(): Promise<Demand> {
+    return NO_DEMAND;
   }
 
   async remove(id: string): Promise<void> {

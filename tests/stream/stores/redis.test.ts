@@ -41,13 +41,15 @@ function keyCases(server: () => RedisServer): void {
     const id = await fill(store, 3);
     await store.bind("someone", "key", id);
     await store.claim(id, "a", 40_000);
-    await store.demand(id, 7);
+    await store.demand(id, { upTo: 7, changes: [1] });
     const keys = (await server().ask("KEYS *")).match(/sluice:.*/g)!.map((key) => key.trim());
     expect(keys.sort()).toEqual([
       "sluice:key:someone:key",
       "sluice:streams",
       "sluice:unfinished",
-      ...["demand", "events", "keys", "lease", "record"].map((part) => `sluice:{${id}}:${part}`),
+      ...["changes", "demand", "events", "keys", "lease", "record"].map((part) =>
+        `sluice:{${id}}:${part}`
+      ),
     ].sort());
     for (const key of keys) {
       const age = Number((await server().ask(`PTTL ${key}`)).slice(1));

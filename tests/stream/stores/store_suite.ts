@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { StreamEvent } from "../../../src/stream/event.ts";
 import {
+  NO_DEMAND,
   StreamConflictError,
   type StreamRecord,
   type StreamStore,
@@ -65,6 +66,7 @@ export function storeSuite(name: string, open: () => StreamStore | Promise<Strea
     eventCases(stores);
     waitCases(stores);
     rightCases(stores);
+    demandCases(stores);
     removalCases(stores);
   });
 }
@@ -264,27 +266,62 @@ function rightCases(stores: Stores): void {
     );
     expect(ids[0]).toBe(ids[1]!);
   });
+}
 
-  test("demand() gives the furthest place where the store is shared, else 0", async () => {
+function demandCases(stores: Stores): void {
+  test("demand() gives the furthest place that anybody wants where the store is shared", async () => {
     const [store, other] = stores();
     const id = await fill(store, 1);
     const furthest = [];
-    for (const seq of [0, 9, 10, 3, 0]) {
-      await other.demand(id, seq);
-      furthest.push(await store.demand(id, 0));
+    for (const upTo of [0, 9, 10, 3, 0]) {
+      await other.demand(id, { upTo });
+      furthest.push((await store.demand(id, {})).upTo);
     }
     expect(furthest).toEqual(store.shared ? [0, 9, 10, 10, 10] : [0, 0, 0, 0, 0]);
+  });
+
+  test("demand() gives a stop for good, beside what else is wanted", async () => {
+    const [store, other] = stores();
+    const id = await fill(store, 1);
+    await other.demand(id, { upTo: 7 });
+    const wanted = await other.demand(id, { isStopped: true });
+    expect(wanted).toEqual(store.shared ? { upTo: 7, isStopped: true, changes: [] } : NO_DEMAND);
+    await other.demand(id, { upTo: 8 });
+    expect((await store.demand(id, { isStopped: false })).isStopped).toBe(store.shared);
+    expect((await store.demand(await fill(store, 1), {})).isStopped).toBe(false);
+  });
+
+  test("demand() gives changes in their order until update() has taken them up", async () => {
+    const [store, other] = stores();
+    const id = await fill(store, 1);
+    const changes = [{ text: "ü ☃" }, null, [1]];
+    for (const change of changes) await other.demand(id, { changes: [change] });
+    const known = (await store.demand(id, {})).changes;
+    expect(known).toEqual(store.shared ? changes : []);
+    await other.demand(id, { changes: ["newest"] });
+    await store.update(id, { seed: 3 }, known.length);
+    expect((await other.demand(id, {})).changes).toEqual(store.shared ? ["newest"] : []);
+    await store.update(id, { seed: 4 });
+    expect((await other.demand(id, {})).changes).toEqual(store.shared ? ["newest"] : []);
+    expect((await store.find(id))?.record.request).toEqual({ seed: 4 });
+  });
+
+  test("demand() wants nothing of a stream that is not there", async () => {
+    const { id } = newRecord();
+    const more = { upTo: 3, isStopped: true, changes: [1] };
+    expect(await stores()[0].demand(id, more)).toEqual(NO_DEMAND);
   });
 }
 
 function removalCases(stores: Stores): void {
-  test("remove() forgets a stream, its events, its lease and its keys", async () => {
+  test("remove() forgets a stream, its events, its lease, its keys and what was wanted of it", async () => {
     const [store, other] = stores();
     const [id, neighbour] = [await fill(store, 3), await fill(store, 3)];
     const owner = crypto.randomUUID();
     await store.bind(owner, "key", id);
     await store.bind(owner, "neighbour", neighbour);
     await store.claim(id, "a", 60_000);
+    await store.demand(id, { upTo: 9, isStopped: true, changes: [1] });
     await store.remove(id);
     expect(await other.find(id)).toBeUndefined();
     expect(await other.read(id, 0, 10)).toEqual([]);
@@ -294,6 +331,7 @@ function removalCases(stores: Stores): void {
     expect(await other.find(neighbour)).toMatchObject({ end: 3 });
     await store.create(newRecord({ id }));
     expect(await other.claim(id, "b", 60_000)).toBe(true);
+    expect(await other.demand(id, {})).toEqual(NO_DEMAND);
   });
 
   test("sweep() forgets the streams made before a time, and says how many", async () => {
