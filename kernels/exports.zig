@@ -6,6 +6,7 @@ const failure = @import("failure.zig");
 const log = @import("log.zig");
 const tensor = @import("tensor.zig");
 const compute = @import("compute.zig");
+const packed_weight = @import("packed.zig");
 const row = @import("row.zig");
 const Mapping = @import("mapping.zig").Mapping;
 const pool = @import("cpu/pool.zig");
@@ -92,6 +93,42 @@ export fn sluice_mapping_read(
     return status(m.read(pairs, t));
 }
 
+export fn sluice_mapping_pack(
+    mapping: ?*Mapping,
+    ranges: ?[*]const f64,
+    n_ranges: i32,
+    destination: ?*ggml.Tensor,
+) i32 {
+    const m = given("mapping", mapping) catch return failed;
+    const t = given("tensor", destination) catch return failed;
+    const n_pairs = count("n_ranges", n_ranges) catch return failed;
+    const pairs = list("ranges", ranges, 2 * n_pairs) catch return failed;
+    return status(m.pack(pairs, t));
+}
+
+export fn sluice_packs(type_: i32, n_in: i32, n_out: i32) i32 {
+    const in = count("n_in", n_in) catch return failed;
+    const out = count("n_out", n_out) catch return failed;
+    return @intFromBool(packed_weight.accepts(type_, in, out));
+}
+
+export fn sluice_quantize(context: ?*ggml.Context, values: ?*ggml.Tensor) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const v = given("values", values) catch return null;
+    return packed_weight.quantize(c, v) catch null;
+}
+
+export fn sluice_multiply(
+    context: ?*ggml.Context,
+    weight: ?*ggml.Tensor,
+    tiles: ?*ggml.Tensor,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const w = given("weight", weight) catch return null;
+    const t = given("tiles", tiles) catch return null;
+    return packed_weight.multiply(c, w, t) catch null;
+}
+
 export fn sluice_tensor_place(buffer: ?*ggml.Buffer, placed: ?*ggml.Tensor, offset: f64) i32 {
     const b = given("buffer", buffer) catch return failed;
     const t = given("tensor", placed) catch return failed;
@@ -136,7 +173,7 @@ export fn sluice_sample(
     const p = row.params(params) catch return failed;
     const n = count("n_history", n_history) catch return failed;
     const h = list("history", history, n) catch return failed;
-    return @intCast(sampler.sample(variant.functions(), values, p, h) catch return failed);
+    return @intCast(sampler.sample(&variant.kernels().logits, values, p, h) catch return failed);
 }
 
 export fn sluice_sample_candidates(
@@ -158,7 +195,7 @@ export fn sluice_sample_candidates(
     const out_ids = list("ids", ids, room) catch return failed;
     const out = list("probabilities", probabilities, room) catch return failed;
     const left = sampler.candidates(
-        variant.functions(),
+        &variant.kernels().logits,
         values,
         p,
         h,

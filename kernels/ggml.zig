@@ -9,7 +9,12 @@ pub const BufferType = opaque {};
 pub const Device = opaque {};
 pub const Registry = opaque {};
 
-pub const Type = enum(c_int) { f32 = 0, _ };
+pub const Type = enum(c_int) { f32 = 0, i8 = 24, _ };
+
+/// ggml_custom_op_t: share `ith` of `nth` of a node.
+pub const CustomOp = *const fn (*Tensor, c_int, c_int, ?*anyopaque) callconv(.c) void;
+/// GGML_N_TASKS_MAX: as many as there are threads.
+pub const n_tasks_max = -1;
 
 /// struct ggml_tensor.
 pub const Tensor = extern struct {
@@ -56,6 +61,19 @@ pub extern fn ggml_nbytes(*const Tensor) usize;
 pub extern fn ggml_is_contiguous(*const Tensor) bool;
 pub extern fn ggml_is_transposed(*const Tensor) bool;
 pub extern fn ggml_new_tensor_4d(*Context, Type, i64, i64, i64, i64) *Tensor;
+pub extern fn ggml_custom_4d(
+    *Context,
+    Type,
+    i64,
+    i64,
+    i64,
+    i64,
+    args: [*]const *Tensor,
+    n_args: c_int,
+    CustomOp,
+    n_tasks: c_int,
+    userdata: ?*anyopaque,
+) *Tensor;
 pub extern fn ggml_mul_mat(*Context, *Tensor, *Tensor) *Tensor;
 pub extern fn ggml_backend_is_cpu(*Backend) bool;
 pub extern fn ggml_backend_graph_compute(*Backend, *Graph) Status;

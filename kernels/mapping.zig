@@ -4,6 +4,7 @@ const builtin = @import("builtin");
 const ggml = @import("ggml.zig");
 const failure = @import("failure.zig");
 const number = @import("number.zig");
+const packed_weight = @import("packed.zig");
 const c = std.c;
 
 /// Alignment that ggml asks of a buffer's first byte.
@@ -94,8 +95,46 @@ pub const Mapping = struct {
         ranges: []const f64,
         tensor: *ggml.Tensor,
     ) failure.Error!void {
-        const destination = tensor.buffer orelse
+        const size = try mapping.checkFill(ranges, tensor);
+        const destination = tensor.buffer.?;
+        // A layout of its own converts whole tensors only.
+        const takes_pieces = ggml.ggml_backend_buffer_is_host(destination);
+        if (ranges.len > 2 and !takes_pieces) return mapping.readStaged(ranges, tensor, size);
+        var at: usize = 0;
+        for (0..ranges.len / 2) |i| {
+            const part = try mapping.slice(ranges[2 * i], ranges[2 * i + 1]);
+            ggml.ggml_backend_tensor_set(tensor, part.ptr, at, part.len);
+            at += part.len;
+        }
+    }
+
+    /// The same for a weight in panels; each piece is a whole number of them.
+    pub fn pack(
+        mapping: *const Mapping,
+        ranges: []const f64,
+        weight: *ggml.Tensor,
+    ) failure.Error!void {
+        _ = try mapping.checkFill(ranges, weight);
+        if (!ggml.ggml_backend_buffer_is_host(weight.buffer.?)) {
+            return failure.set("Cannot pack a weight that is not in host memory", .{});
+        }
+        var at: usize = 0;
+        for (0..ranges.len / 2) |i| {
+            const part = try mapping.slice(ranges[2 * i], ranges[2 * i + 1]);
+            try packed_weight.fill(weight, at, part);
+            at += part.len;
+        }
+    }
+
+    /// The size of a tensor that these pieces of the file may fill.
+    fn checkFill(
+        mapping: *const Mapping,
+        ranges: []const f64,
+        tensor: *ggml.Tensor,
+    ) failure.Error!usize {
+        if (tensor.buffer == null) {
             return failure.set("Cannot fill a tensor that has no buffer: place it first", .{});
+        }
         const data = tensor.data orelse
             return failure.set("Cannot fill a tensor that has no data: place it first", .{});
         const into_mapping = @intFromPtr(data) -% @intFromPtr(mapping.bytes.ptr);
@@ -107,18 +146,8 @@ pub const Mapping = struct {
         for (0..ranges.len / 2) |i| {
             sum += (try mapping.slice(ranges[2 * i], ranges[2 * i + 1])).len;
         }
-        if (sum != size) {
-            return failure.set("Cannot fill a tensor of {d} bytes with {d}", .{ size, sum });
-        }
-        // A layout of its own converts whole tensors only.
-        const takes_pieces = ggml.ggml_backend_buffer_is_host(destination);
-        if (ranges.len > 2 and !takes_pieces) return mapping.readStaged(ranges, tensor, size);
-        var at: usize = 0;
-        for (0..ranges.len / 2) |i| {
-            const part = try mapping.slice(ranges[2 * i], ranges[2 * i + 1]);
-            ggml.ggml_backend_tensor_set(tensor, part.ptr, at, part.len);
-            at += part.len;
-        }
+        if (sum == size) return size;
+        return failure.set("Cannot fill a tensor of {d} bytes with {d}", .{ size, sum });
     }
 
     fn readStaged(

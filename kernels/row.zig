@@ -32,7 +32,7 @@ pub fn of(logits: ?*const ggml.Tensor, index: i32) failure.Error![]const f32 {
 
 /// Index of the largest value.
 pub fn argmax(values: []const f32) failure.Error!i32 {
-    const found = variant.functions().argmax(values.ptr, values.len);
+    const found = variant.kernels().logits.argmax(values.ptr, values.len);
     if (found < 0) return failure.set("Cannot choose from {d} logits: all are NaN", .{values.len});
     return @intCast(found);
 }

@@ -6,6 +6,8 @@ test {
     _ = @import("cpu/philox.zig");
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");
+    _ = @import("cpu/product_test.zig");
+    _ = @import("packed_test.zig");
     _ = @import("cpu/scratch.zig");
     _ = @import("cpu/crowd.zig");
     _ = @import("cpu/pool_test.zig");

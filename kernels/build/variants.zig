@@ -4,12 +4,18 @@
 const std = @import("std");
 const Build = std.Build;
 
-const Level = struct { name: []const u8, model: *const std.Target.Cpu.Model };
+const Level = struct {
+    name: []const u8,
+    model: *const std.Target.Cpu.Model,
+    more: std.Target.Cpu.Feature.Set = .empty,
+};
 const x86 = std.Target.x86.cpu;
+const features = std.Target.x86.featureSet;
 const levels = [_]Level{
     .{ .name = "x86_64_v2", .model = &x86.x86_64_v2 },
     .{ .name = "x86_64_v3", .model = &x86.x86_64_v3 },
     .{ .name = "x86_64_v4", .model = &x86.x86_64_v4 },
+    .{ .name = "x86_64_v4_vnni", .model = &x86.x86_64_v4, .more = features(&.{.avx512vnni}) },
 };
 
 /// Adds every variant to `module`; on other processors than x86-64 there is nothing to add.
@@ -20,7 +26,7 @@ pub fn add(b: *Build, module: *Build.Module) void {
         var query = target.query;
         query.cpu_arch = .x86_64;
         query.cpu_model = .{ .explicit = level.model };
-        query.cpu_features_add = .empty;
+        query.cpu_features_add = level.more;
         query.cpu_features_sub = .empty;
         const options = b.addOptions();
         options.addOption([]const u8, "name", level.name);

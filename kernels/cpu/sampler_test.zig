@@ -11,7 +11,7 @@ const low = -std.math.inf(f32);
 const nan = std.math.nan(f32);
 
 fn sample(row: []const f32, params: Params) !u32 {
-    return sampler.sample(variant.functions(), row, params, &.{});
+    return sampler.sample(&variant.kernels().logits, row, params, &.{});
 }
 
 fn bell(row: []f32) void {
@@ -76,7 +76,7 @@ test "sample() at temperature 0 takes the most likely token, the first of equals
     try testing.expectEqual(1, try sample(&row, .{ .temperature = -1, .top_k = 2 }));
     try testing.expectEqual(1, try sample(&row, .{ .temperature = 1e-45 }));
     const penalized = try sampler.sample(
-        variant.functions(),
+        &variant.kernels().logits,
         &row,
         .{ .temperature = 0, .repeat_penalty = 2 },
         &.{ 1, 1, 3 },
@@ -92,7 +92,7 @@ test "sample() refuses a row without candidates and a history outside the vocabu
     );
     for ([_]i32{ -1, 2 }) |id| {
         const params: Params = .{ .repeat_penalty = 2 };
-        const result = sampler.sample(variant.functions(), &.{ 1, 2 }, params, &.{id});
+        const result = sampler.sample(&variant.kernels().logits, &.{ 1, 2 }, params, &.{id});
         try testing.expectError(error.Failed, result);
     }
 }
@@ -107,7 +107,8 @@ test "candidates() reports every candidate of a wide nucleus" {
     var ids: [20_000]i32 = undefined;
     var p: [20_000]f32 = undefined;
     // Wider than the first guess of the nucleus, so that it has to look again.
-    const n = try sampler.candidates(variant.functions(), &row, .{ .top_p = 0.95 }, &.{}, &ids, &p);
+    const functions = &variant.kernels().logits;
+    const n = try sampler.candidates(functions, &row, .{ .top_p = 0.95 }, &.{}, &ids, &p);
     try testing.expect(n > 4000 and n < 20_000);
     var sum: f64 = 0;
     for (p[0..n]) |probability| sum += probability;
@@ -117,7 +118,7 @@ test "candidates() reports every candidate of a wide nucleus" {
     var few: [3]i32 = undefined;
     try testing.expectEqual(
         20_000,
-        try sampler.candidates(variant.functions(), &row, .{}, &.{}, &few, p[0..3]),
+        try sampler.candidates(&variant.kernels().logits, &row, .{}, &.{}, &few, p[0..3]),
     );
     try testing.expectEqualSlices(i32, ids[0..3], &few);
 }

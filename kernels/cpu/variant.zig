@@ -4,32 +4,31 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const ggml = @import("../ggml.zig");
-const logits = @import("logits.zig");
 const Kernels = @import("variant_root.zig").Kernels;
 
 /// Variants in order, worst first. build/variants.zig compiles one object for each of x86-64's.
 const Level = if (builtin.cpu.arch == .x86_64)
-    enum { x86_64_v2, x86_64_v3, x86_64_v4 }
+    enum { x86_64_v2, x86_64_v3, x86_64_v4, x86_64_v4_vnni }
 else
     enum { baseline };
 
 const names = std.enums.values(Level);
 
 const table: [names.len]*const Kernels = blk: {
-    var kernels: [names.len]*const Kernels = undefined;
-    for (names, &kernels) |name, *k| k.* = if (builtin.cpu.arch == .x86_64)
+    var variants: [names.len]*const Kernels = undefined;
+    for (names, &variants) |name, *k| k.* = if (builtin.cpu.arch == .x86_64)
         @extern(*const Kernels, .{ .name = "sluice_" ++ @tagName(name), .visibility = .hidden })
     else
         &@import("variant_root.zig").kernels;
-    break :blk kernels;
+    break :blk variants;
 };
 
 const undecided = 0xff;
 var chosen: std.atomic.Value(u8) = .init(undecided);
 
-/// The loops over logits for this processor.
-pub fn functions() *const logits.Functions {
-    return &table[@backingInt(level())].logits;
+/// The kernels for this processor.
+pub fn kernels() *const Kernels {
+    return table[@backingInt(level())];
 }
 
 /// The same of every variant that this processor can run, for tests that compare them.
@@ -91,7 +90,8 @@ fn detect() Level {
     // Level 4 adds avx512 f, dq, cd, bw, vl.
     const v4 = saved & 0xe6 == 0xe6 and has(leaf7.ebx, 16) and has(leaf7.ebx, 17) and
         has(leaf7.ebx, 28) and has(leaf7.ebx, 30) and has(leaf7.ebx, 31);
-    return if (v4) .x86_64_v4 else .x86_64_v3;
+    if (!v4) return .x86_64_v3;
+    return if (has(leaf7.ecx, 11)) .x86_64_v4_vnni else .x86_64_v4;
 }
 
 fn has(register: u32, bit: u5) bool {

@@ -3,15 +3,20 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const logits = @import("logits.zig");
+const product = @import("product.zig");
 
 /// Nothing here can fail at run time, and a variant must not bring the machinery that would say so.
 pub const panic = std.debug.no_panic;
 
 pub const Kernels = extern struct {
     logits: logits.Functions,
+    product: if (product.exists) product.Functions else void,
 };
 
-pub const kernels: Kernels = .{ .logits = logits.vector };
+pub const kernels: Kernels = .{
+    .logits = logits.vector,
+    .product = if (product.exists) product.vector else {},
+};
 
 comptime {
     const is_root = @import("root") == @This();

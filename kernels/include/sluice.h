@@ -91,6 +91,29 @@ int32_t sluice_mapping_read(
     struct ggml_tensor *tensor);
 
 /*
+ * The same for a weight that sluice_multiply() reads: its rows go into panels, on all threads. Each
+ * piece must hold whole panels.
+ */
+int32_t sluice_mapping_pack(
+    struct sluice_mapping *mapping, const double *ranges, int32_t n_ranges,
+    struct ggml_tensor *weight);
+
+/* 1 if a weight [n_in, n_out] of this ggml_type can lie in panels on this processor, else 0. */
+int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out);
+/*
+ * A graph node that quantizes f32 values [n_in, n_tokens] (n_in a multiple of 32) for
+ * sluice_multiply(); i8 [3 / 2 n_in, n_tokens], NULL on failure.
+ */
+struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_tensor *values);
+/*
+ * A graph node: the product of a weight [n_in, n_out] in panels with quantized values of n_tokens;
+ * f32 [n_out, n_tokens], NULL on failure. A row has the same bits for any n_tokens and any number
+ * of threads.
+ */
+struct ggml_tensor *sluice_multiply(
+    struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles);
+
+/*
  * Binds a tensor without data to byte `offset` of the buffer. Fails when it does not fit or is
  * misaligned.
  */

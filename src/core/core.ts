@@ -17,7 +17,7 @@ import type {
 import { ModelError } from "../errors.ts";
 import { Backend, Plan } from "../ggml/backend.ts";
 import { Library } from "../ggml/library.ts";
-import { type LoadProgress, Weights } from "../ggml/weights.ts";
+import { type LoadProgress, packsOf, Weights } from "../ggml/weights.ts";
 import { readGguf } from "../gguf/reader.ts";
 import { cpuRewrites } from "../graph/lower.ts";
 import { type BatchShape, PlanCache, planGraph } from "../graph/plan.ts";
@@ -81,7 +81,7 @@ export class Core implements Disposable {
     const library = resources.use(await Library.open());
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup: WeightLookup = weightLookup(gguf);
-    const rewrites = options.fused ? cpuRewrites : [];
+    const rewrites = options.fused ? cpuRewrites(packsOf(library, options)) : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, inputs) => arch.graph(g, hp, inputs), shape, lookup, rewrites);
     const weights = resources.use(

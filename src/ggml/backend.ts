@@ -90,7 +90,7 @@ export class Plan implements Disposable {
     );
     this.#graph = native.ggml_new_graph_custom(this.#ctx, BigInt(n_nodes), false);
     const { inputs, output } = emit(lowered, {
-      native,
+      library,
       ctx: this.#ctx,
       graph: this.#graph,
       shape,

@@ -10,8 +10,8 @@ import type { Lowered } from "../graph/lower.ts";
 import type { BatchShape } from "../graph/plan.ts";
 import type { Op, Tensor } from "../graph/record.ts";
 import type { Pointer } from "../runtime/ffi.ts";
-import type { Native } from "./library.ts";
-import type { WeightUse } from "./weights.ts";
+import type { Library, Native } from "./library.ts";
+import { type WeightUse, weightUse } from "./weights.ts";
 import { GGML_PREC_F32, GGML_ROPE_TYPE_NEOX, GGML_ROPE_TYPE_NORMAL } from "./symbols.generated.ts";
 import { type_id, type_size } from "./tensor.ts";
 
@@ -27,7 +27,7 @@ export interface CacheLayers {
 
 /** What emission needs beside the graph. */
 export interface EmitTarget {
-  native: Native;
+  library: Library;
   /** Context that receives the tensors. */
   ctx: Pointer;
   /** ggml_cgraph that receives the nodes. */
@@ -57,8 +57,8 @@ export function emit(lowered: Lowered, target: EmitTarget): Emitted {
   for (const node of lowered.nodes) emission.emit(node);
   const output = lowered.output ? emission.value(lowered.output) : null;
   if (output !== null) {
-    target.native.ggml_set_output(output);
-    target.native.ggml_build_forward_expand(target.graph, output);
+    target.library.native.ggml_set_output(output);
+    target.library.native.ggml_build_forward_expand(target.graph, output);
   }
   return { inputs: emission.inputs, output };
 }
@@ -67,11 +67,11 @@ type Node<K extends Op["kind"]> = Tensor & { readonly op: Extract<Op, { kind: K 
 
 class Emission {
   readonly inputs = new Map<string, Pointer>();
-  readonly #t: EmitTarget;
+  readonly #t: EmitTarget & { native: Native };
   readonly #values = new Map<Tensor, Pointer>();
 
   constructor(target: EmitTarget) {
-    this.#t = target;
+    this.#t = { ...target, native: target.library.native };
   }
 
   value(t: Tensor): Pointer {
@@ -84,17 +84,24 @@ class Emission {
 
   #emit(node: Tensor): Pointer {
     const { native: n, ctx } = this.#t;
-    const [a, b, c] = node.src.map((s) => this.value(s)) as [Pointer, Pointer, Pointer];
+    const sources = node.src.map((s, i) =>
+      s.op.kind === "weight" ? this.#t.weight(s.op.parts, weightUse(node.op, i)) : this.value(s)
+    );
+    const [a, b, c] = sources as [Pointer, Pointer, Pointer];
     const { op, ne } = node;
     switch (op.kind) {
       case "weight":
-        return this.#t.weight(op.parts, "rows");
+        return null; // its readers say in which layout
       case "input":
         return this.#input(op.name, type_id(node.type), ne[0], ne[1], ne[2], ne[3]);
       case "get_rows":
         return n.ggml_get_rows(ctx, a, b);
       case "mul_mat":
-        return n.ggml_mul_mat(ctx, this.#factor(node.src[0]!), b);
+        return n.ggml_mul_mat(ctx, a, b);
+      case "quantize":
+        return this.#t.library.handle(n.sluice_quantize(ctx, a), "quantize values");
+      case "mul_mat_packed":
+        return this.#t.library.handle(n.sluice_multiply(ctx, a, b), "multiply panels");
       case "add":
         return n.ggml_add(ctx, a, b);
       case "mul":
@@ -112,11 +119,6 @@ class Emission {
       case "attention":
         return this.#attention(node as Node<"attention">, a, b, c);
     }
-  }
-
-  /** The first operand of a product. */
-  #factor(t: Tensor): Pointer {
-    return t.op.kind === "weight" ? this.#t.weight(t.op.parts, "product") : this.value(t);
   }
 
   #input(name: string, type: number, ...ne: [number, number, number, number]): Pointer {

@@ -293,6 +293,16 @@ export const symbols = {
   // int32_t sluice_mapping_read(struct sluice_mapping *mapping, const double *ranges, int32_t
   //   n_ranges, struct ggml_tensor *tensor)
   sluice_mapping_read: { args: ["pointer", "buffer", "i32", "pointer"], returns: "i32" },
+  // int32_t sluice_mapping_pack(struct sluice_mapping *mapping, const double *ranges, int32_t
+  //   n_ranges, struct ggml_tensor *weight)
+  sluice_mapping_pack: { args: ["pointer", "buffer", "i32", "pointer"], returns: "i32" },
+  // int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out)
+  sluice_packs: { args: ["i32", "i32", "i32"], returns: "i32" },
+  // struct ggml_tensor * sluice_quantize(struct ggml_context *context, struct ggml_tensor *values)
+  sluice_quantize: { args: ["pointer", "pointer"], returns: "pointer" },
+  // struct ggml_tensor * sluice_multiply(struct ggml_context *context, struct ggml_tensor *weight,
+  //   struct ggml_tensor *tiles)
+  sluice_multiply: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
   // int32_t sluice_tensor_place(struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor,
   //   double offset)
   sluice_tensor_place: { args: ["pointer", "pointer", "f64"], returns: "i32" },

@@ -3,15 +3,16 @@
  * readers profit from.
  *
  * A weight stays in the mapped file where that is possible. It is copied where several are joined
- * into one, or where the CPU has a layout of its own for products (AMX, interleaved rows).
+ * into one, or where products are faster with another layout: our panels, else one of ggml's (AMX,
+ * interleaved rows).
  *
  * @module
  */
 import { LibraryError } from "../errors.ts";
-import type { Lowered } from "../graph/lower.ts";
-import type { DType, Ne } from "../graph/record.ts";
+import type { Lowered, Packs } from "../graph/lower.ts";
+import type { DType, Ne, Op } from "../graph/record.ts";
 import type { Pointer } from "../runtime/ffi.ts";
-import type { Library } from "./library.ts";
+import type { Library, Native } from "./library.ts";
 import { type_id } from "./tensor.ts";
 
 /** Where weights lie in a file. */
@@ -34,9 +35,10 @@ export interface LoadOptions {
 }
 
 /**
- * How a weight is read: as first operand of products, for which any layout will do, or by its rows.
+ * How a weight is read: as first operand of products, for which any of ggml's layouts will do, of
+ * products with panels, or by its rows.
  */
-export type WeightUse = "product" | "rows";
+export type WeightUse = "product" | "packed" | "rows";
 
 /** One weight as the graph reads it. */
 interface Wanted {
@@ -54,6 +56,12 @@ export type LoadProgress = (loadedBytes: number, totalBytes: number) => void;
 interface Homes {
   mapped: Wanted[];
   copied: Map<Pointer, Wanted[]>;
+  packed: Wanted[];
+}
+
+/** Which weights are kept in panels, where layouts of the CPU's own are used. */
+export function packsOf({ native }: Library, { repack = true }: LoadOptions): Packs {
+  return (type, n_in, n_out) => repack && native.sluice_packs(type_id(type), n_in, n_out) === 1;
 }
 
 /** The weights of one model file. */
@@ -61,6 +69,7 @@ export class Weights implements Disposable {
   readonly #library: Library;
   readonly #tensors: Readonly<Record<WeightUse, Map<string, Pointer>>> = {
     product: new Map(),
+    packed: new Map(),
     rows: new Map(),
   };
   readonly #contexts: Pointer[] = [];
@@ -95,8 +104,8 @@ export class Weights implements Disposable {
 
   /** The weight joined from these parts, in a layout for that use if there are two. */
   get(parts: readonly string[], use: WeightUse): Pointer {
-    const other = use === "rows" ? "product" : "rows";
-    const tensor = this.#tensors[use].get(key(parts)) ?? this.#tensors[other].get(key(parts));
+    const other = { rows: "product", product: "rows", packed: "packed" } as const;
+    const tensor = this.#tensors[use].get(key(parts)) ?? this.#tensors[other[use]].get(key(parts));
     if (tensor === undefined) {
       throw new LibraryError(
         `Cannot use weight ${
@@ -119,12 +128,16 @@ export class Weights implements Disposable {
       native.sluice_mapping_open(path, file.fileSize),
       `map the model file "${file.file}"`,
     );
-    const { mapped, copied } = this.#choose(wanted, repack);
-    const total = [mapped, ...copied.values()].flat().reduce((sum, w) => sum + bytes(w), 0);
+    const { mapped, copied, packed } = this.#choose(wanted, repack);
+    const total = [mapped, packed, ...copied.values()].flat().reduce((sum, w) => sum + bytes(w), 0);
     let loaded = 0;
     const progress = (w: Wanted): void => onProgress?.(loaded += bytes(w), total);
     if (mapped.length > 0) this.#placeMapped(file, mapped, progress);
-    for (const [type, list] of copied) this.#copy(type, list, progress);
+    for (const [type, list] of copied) this.#copy(type, list, native.sluice_mapping_read, progress);
+    if (packed.length > 0) {
+      const host = native.ggml_backend_cpu_buffer_type();
+      this.#copy(host, packed, native.sluice_mapping_pack, progress);
+    }
   }
 
   /** Picks the home of each weight: the mapping, or a buffer type of the CPU. */
@@ -145,7 +158,9 @@ export class Weights implements Disposable {
     };
     const byRows = new Set(wanted.filter((w) => w.use === "rows").map((w) => w.key));
     const probe = this.#context(wanted.length);
+    const packed = wanted.filter(({ use }) => use === "packed");
     for (const w of wanted) {
+      if (w.use === "packed") continue;
       const tensor = this.#tensor(probe, w);
       const fast = w.use === "product"
         ? extra.find((type) => native.sluice_buffer_type_accepts(type, tensor) === 1)
@@ -157,7 +172,7 @@ export class Weights implements Disposable {
       else copy(native.ggml_backend_cpu_buffer_type(), w);
     }
     native.ggml_free(this.#contexts.pop()!);
-    return { mapped, copied };
+    return { mapped, copied, packed };
   }
 
   #placeMapped(file: WeightFile, list: Wanted[], progress: (w: Wanted) => void): void {
@@ -186,7 +201,13 @@ export class Weights implements Disposable {
     }
   }
 
-  #copy(type: Pointer, list: Wanted[], progress: (w: Wanted) => void): void {
+  /** Copies weights into a buffer of `type`; `fill` puts them into its layout. */
+  #copy(
+    type: Pointer,
+    list: Wanted[],
+    fill: Native["sluice_mapping_read"],
+    progress: (w: Wanted) => void,
+  ): void {
     const library = this.#library;
     const { native } = library;
     const ctx = this.#context(list.length);
@@ -201,7 +222,7 @@ export class Weights implements Disposable {
       const tensor = tensors[i]!;
       const ranges = Float64Array.from(w.ranges.flatMap((r) => [r.offset, r.size]));
       library.check(
-        native.sluice_mapping_read(this.#mapping, ranges, w.ranges.length, tensor),
+        fill(this.#mapping, ranges, w.ranges.length, tensor),
         `read weight ${w.key}`,
       );
       for (const { offset, size } of w.ranges) {
@@ -248,14 +269,19 @@ export class Weights implements Disposable {
   }
 }
 
+/** How an op reads a weight that is its source number `i`. */
+export function weightUse({ kind }: Op, i: number): WeightUse {
+  if (i === 0 && kind === "mul_mat") return "product";
+  return i === 0 && kind === "mul_mat_packed" ? "packed" : "rows";
+}
+
 /** A weight that is read both ways stands there twice. */
 function wantedBy(lowered: Lowered, file: WeightFile): Wanted[] {
   const uses = new Map<number, Set<WeightUse>>();
   for (const node of lowered.nodes) {
     node.src.forEach((s, i) => {
       if (s.op.kind !== "weight") return;
-      const use = node.op.kind === "mul_mat" && i === 0 ? "product" : "rows";
-      uses.set(s.id, (uses.get(s.id) ?? new Set()).add(use));
+      uses.set(s.id, (uses.get(s.id) ?? new Set()).add(weightUse(node.op, i)));
     });
   }
   return lowered.nodes.flatMap(({ id, op, type, ne }) => {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Graph, type Tensor, type WeightLookup } from "./record.ts";
+import { type DType, Graph, type Tensor, type WeightLookup } from "./record.ts";
 
 /** One rewrite: looks at a value of the recorded graph and may build another in its place. */
 export interface Rewrite {
@@ -25,11 +25,52 @@ export interface Rewrite {
   ): Tensor | undefined;
 }
 
+/** Whether the backend keeps weights `[n_in, n_out]` of this type in panels. */
+export type Packs = (type: DType, n_in: number, n_out: number) => boolean;
+
+/** Products as the backend computes them fastest. */
+class Products {
+  readonly #packs: Packs;
+  /** By the rows that were quantized: several products share them. */
+  readonly #quantized = new WeakMap<Tensor, Tensor>();
+
+  constructor(packs: Packs) {
+    this.#packs = packs;
+  }
+
+  /** Whether weight `w` is kept in panels; each part that is joined in it must be whole panels. */
+  packs(w: Tensor): boolean {
+    if (w.op.kind !== "weight" || w.ne[2] !== 1 || w.ne[3] !== 1) return false;
+    return this.#packs(w.type, w.ne[0], w.ne[1] / w.op.parts.length);
+  }
+
+  /** The product of weight `w` with `x`. */
+  product(g: Graph, w: Tensor, x: Tensor): Tensor {
+    if (!this.packs(w) || x.ne[2] !== 1 || x.ne[3] !== 1) return g.mul_mat(w, x);
+    const known = this.#quantized.get(x);
+    const quantized = known ?? g.quantize(x);
+    this.#quantized.set(x, quantized);
+    return g.mul_mat_packed(w, quantized);
+  }
+}
+
+/** Products with weights become products with panels. */
+const packProduct = (products: Products): Rewrite => ({
+  name: "pack_product",
+  apply(g, node, lowered) {
+    const [w, x] = node.src;
+    if (node.op.kind !== "mul_mat" || w?.op.kind !== "weight" || !products.packs(w)) {
+      return undefined;
+    }
+    return products.product(g, g.concat_weights(w.op.parts), lowered(x!));
+  },
+});
+
 /**
  * Two products of one input become one product with a weight that is joined at load, when SwiGLU
  * reads both.
  */
-export const joinGateUp: Rewrite = {
+const joinGateUp = (products: Products): Rewrite => ({
   name: "join_gate_up",
   apply(g, node, lowered, uses) {
     if (node.op.kind !== "swiglu_split") return undefined;
@@ -43,12 +84,15 @@ export const joinGateUp: Rewrite = {
     if (uses(gate) !== 1 || uses(up) !== 1) return undefined;
     if (w1.type !== w2.type || w1.ne[1] !== w2.ne[1]) return undefined;
     const joined = g.concat_weights([...w1.op.parts, ...w2.op.parts]);
-    return g.swiglu(g.mul_mat(joined, lowered(x1)));
+    return g.swiglu(products.product(g, joined, lowered(x1)));
   },
-};
+});
 
-/** The rows that ggml's CPU backend profits from. */
-export const cpuRewrites: readonly Rewrite[] = [joinGateUp];
+/** The rows that the CPU backend profits from. */
+export function cpuRewrites(packs: Packs): Rewrite[] {
+  const products = new Products(packs);
+  return [joinGateUp(products), packProduct(products)];
+}
 
 /**
  * A lowered graph: what is left of the recorded nodes, in an order in which each follows its

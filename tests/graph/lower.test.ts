@@ -7,6 +7,8 @@ const lookup: WeightLookup = (name) => ({
   ne: [64, 32, 1, 1],
 });
 
+const nothing = (): boolean => false;
+
 /** A feed-forward layer as models record it. */
 function feedForward(g: Graph, gate = "gate", up = "up"): { out: Tensor; gateProduct: Tensor } {
   const x = g.input("x", "f32", 64, 3);
@@ -44,7 +46,7 @@ describe("lower", () => {
   test("puts every value behind its sources", () => {
     const g = new Graph(lookup);
     const { out } = feedForward(g);
-    for (const node of lower(g, out, lookup, cpuRewrites).nodes) {
+    for (const node of lower(g, out, lookup, cpuRewrites(nothing)).nodes) {
       for (const source of node.src) expect(source.id).toBeLessThan(node.id);
     }
   });
@@ -53,7 +55,7 @@ describe("lower", () => {
 describe("joinGateUp", () => {
   test("turns two products under SwiGLU into one with a joined weight", () => {
     const g = new Graph(lookup);
-    const lowered = lower(g, feedForward(g).out, lookup, cpuRewrites);
+    const lowered = lower(g, feedForward(g).out, lookup, cpuRewrites(nothing));
     expect(kinds(lowered.nodes)).toEqual(["weight", "input", "mul_mat", "swiglu"]);
     const [weight] = lowered.nodes;
     expect(weight?.op).toEqual({ kind: "weight", parts: ["gate", "up"] });
@@ -64,13 +66,13 @@ describe("joinGateUp", () => {
   test("leaves products alone that something else reads too", () => {
     const g = new Graph(lookup);
     const { out, gateProduct } = feedForward(g);
-    const lowered = lower(g, g.add(out, gateProduct), lookup, cpuRewrites);
+    const lowered = lower(g, g.add(out, gateProduct), lookup, cpuRewrites(nothing));
     expect(kinds(lowered.nodes)).toContain("swiglu_split");
   });
 
   test("leaves weights of different types alone", () => {
     const g = new Graph(lookup);
-    const lowered = lower(g, feedForward(g, "gate", "f16_up").out, lookup, cpuRewrites);
+    const lowered = lower(g, feedForward(g, "gate", "f16_up").out, lookup, cpuRewrites(nothing));
     expect(kinds(lowered.nodes)).toContain("swiglu_split");
   });
 
@@ -80,6 +82,50 @@ describe("joinGateUp", () => {
     const bias = g.input("bias", "f32", 32);
     const gate = g.add(g.mul_mat(g.weight("gate"), x), bias);
     const out = g.swiglu_split(gate, g.mul_mat(g.weight("up"), x));
-    expect(kinds(lower(g, out, lookup, cpuRewrites).nodes)).toContain("swiglu_split");
+    expect(kinds(lower(g, out, lookup, cpuRewrites(nothing)).nodes)).toContain("swiglu_split");
+  });
+});
+
+describe("packProduct", () => {
+  const panels = (type: string, n_in: number, n_out: number): boolean =>
+    type === "q4_1" && n_in % 32 === 0 && n_out % 16 === 0;
+
+  test("quantizes rows once for all products that read them", () => {
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const sum = g.add(g.mul_mat(g.weight("q"), x), g.mul_mat(g.weight("k"), x));
+    const lowered = lower(g, sum, lookup, cpuRewrites(panels));
+    expect(kinds(lowered.nodes).sort()).toEqual(
+      ["add", "input", "mul_mat_packed", "mul_mat_packed", "quantize", "weight", "weight"],
+    );
+    expect(lowered.output?.ne).toEqual([32, 3, 1, 1]);
+  });
+
+  test("takes joined weights too", () => {
+    const g = new Graph(lookup);
+    const lowered = lower(g, feedForward(g).out, lookup, cpuRewrites(panels));
+    expect(kinds(lowered.nodes)).toEqual([
+      "weight",
+      "input",
+      "quantize",
+      "mul_mat_packed",
+      "swiglu",
+    ]);
+  });
+
+  test("leaves joined weights whose parts are no whole panels", () => {
+    const odd: WeightLookup = () => ({ type: "q4_1", ne: [64, 24, 1, 1] });
+    const g = new Graph(odd);
+    expect(kinds(lower(g, feedForward(g).out, odd, cpuRewrites(panels)).nodes)).toContain(
+      "mul_mat",
+    );
+  });
+
+  test("leaves products of other types and with what is no weight", () => {
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const y = g.input("y", "f32", 64, 32);
+    const out = g.add(g.mul_mat(g.weight("f16_w"), x), g.mul_mat(y, x));
+    expect(kinds(lower(g, out, lookup, cpuRewrites(panels)).nodes)).not.toContain("quantize");
   });
 });

@@ -8,7 +8,7 @@ import { KvCache } from "../../src/cache/kv_cache.ts";
 import { weightLookup } from "../../src/core/tensors.ts";
 import { Backend, Plan } from "../../src/ggml/backend.ts";
 import { Library } from "../../src/ggml/library.ts";
-import { Weights } from "../../src/ggml/weights.ts";
+import { packsOf, Weights } from "../../src/ggml/weights.ts";
 import { readGguf } from "../../src/gguf/reader.ts";
 import { cpuRewrites } from "../../src/graph/lower.ts";
 import { type BatchShape, planGraph } from "../../src/graph/plan.ts";
@@ -69,8 +69,9 @@ export class LogitsProbe implements Disposable {
     const library = resources.use(await Library.open());
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup = weightLookup(gguf);
+    const rewrites = options.fused ? cpuRewrites(packsOf(library, options)) : [];
     const lowered = (shape: BatchShape) =>
-      planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, options.fused ? cpuRewrites : []);
+      planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, rewrites);
     const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
     const { repack, flashAttention, cacheType } = options;
     const weights = resources.use(Weights.load(library, gguf, lowered(one), { repack }));

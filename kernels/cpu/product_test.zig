@@ -1,0 +1,207 @@
+//! Products of every variant that this CPU has, against sums in double precision.
+const std = @import("std");
+const product = @import("product.zig");
+const variant = @import("variant.zig");
+const testing = std.testing;
+const allocator = testing.allocator;
+const Format = product.Format;
+const block_len = product.block_len;
+
+const formats = std.enums.values(Format);
+const all: product.Share = .{ .index = 0, .count = 1 };
+
+/// A weight of random blocks, as in a file and in panels.
+const Case = struct {
+    rows: []u8,
+    panels: []align(64) u8,
+    weight: product.Weight,
+
+    fn init(random: std.Random, format: Format, n_in: usize, n_out: usize) !Case {
+        const n_blocks = n_in / block_len * n_out;
+        const rows = try allocator.alloc(u8, n_blocks * format.blockBytes());
+        const panels = try allocator.alignedAlloc(u8, .@"64", rows.len);
+        random.bytes(rows);
+        for (0..n_blocks) |i| {
+            const block = rows[i * format.blockBytes() ..];
+            const n_scales: usize = if (format == .q4_1) 2 else 1;
+            for (0..n_scales) |s| setHalf(block[2 * s ..], random.floatNorm(f32) * 0.02);
+        }
+        product.pack(format, rows, panels, n_in);
+        return .{
+            .rows = rows,
+            .panels = panels,
+            .weight = .{ .format = format, .panels = panels.ptr, .n_in = n_in, .n_out = n_out },
+        };
+    }
+
+    fn deinit(case: *Case) void {
+        allocator.free(case.rows);
+        allocator.free(case.panels);
+    }
+
+    /// Value `k` of row `row`, read from the file's blocks.
+    fn at(case: *const Case, row: usize, k: usize) f64 {
+        const format = case.weight.format;
+        const n_blocks = case.weight.n_in / block_len;
+        const block = case.rows[(row * n_blocks + k / block_len) * format.blockBytes() ..];
+        const i = k % block_len;
+        if (format == .q8_0) {
+            return half(block) * @as(f64, @floatFromInt(@as(i8, @bitCast(block[2 + i]))));
+        }
+        const quants = block[if (format == .q4_1) 4 else 2..];
+        const quant: f64 = @floatFromInt(if (i < 16) quants[i] & 15 else quants[i - 16] >> 4);
+        if (format == .q4_1) return half(block) * quant + half(block[2..]);
+        return half(block) * (quant - 8);
+    }
+};
+
+fn half(bytes: []const u8) f64 {
+    return @floatCast(@as(f16, @bitCast(std.mem.readInt(u16, bytes[0..2], .little))));
+}
+
+fn setHalf(bytes: []u8, value: f32) void {
+    std.mem.writeInt(u16, bytes[0..2], @bitCast(@as(f16, @floatCast(value))), .little);
+}
+
+/// Sums of all tokens by one variant, the work cut into `count` shares.
+fn multiply(
+    kernels: *const product.Functions,
+    weight: *const product.Weight,
+    values: []const f32,
+    count: usize,
+    sums: []f32,
+) !void {
+    const n_tokens = values.len / weight.n_in;
+    const tiles = try allocator.alignedAlloc(u8, .@"4", product.tileBytes(weight.n_in, n_tokens));
+    defer allocator.free(tiles);
+    for (0..count) |index| {
+        const share: product.Share = .{ .index = index, .count = count };
+        kernels.quantize(values.ptr, weight.n_in, weight.n_in, n_tokens, tiles.ptr, share);
+    }
+    for (0..count) |index| {
+        const share: product.Share = .{ .index = index, .count = count };
+        kernels.multiply(weight, tiles.ptr, n_tokens, sums.ptr, share);
+    }
+}
+
+/// What 8 bits make of a value of the block that it lies in.
+fn rounded(values: []const f32, k: usize) f64 {
+    const block = values[k / block_len * block_len ..][0..block_len];
+    var largest: f32 = 0;
+    for (block) |v| largest = @max(largest, @abs(v));
+    if (largest == 0) return 0;
+    const scaled = values[k] * (127 / largest);
+    // Nearest, to even where two are.
+    const whole = (scaled + 0x1.8p23) - 0x1.8p23;
+    return @as(f64, whole) * (largest / 127);
+}
+
+test "multiply() sums what the blocks hold, on every variant" {
+    if (!product.exists) return error.SkipZigTest;
+    var prng: std.Random.DefaultPrng = .init(1);
+    const random = prng.random();
+    for (formats) |format| {
+        for ([_][3]usize{ .{ 32, 16, 65 }, .{ 96, 48, 19 }, .{ 576, 192, 21 } }) |shape| {
+            const n_in, const n_out, const n_tokens = shape;
+            var case: Case = try .init(random, format, n_in, n_out);
+            defer case.deinit();
+            const values = try allocator.alloc(f32, n_in * n_tokens);
+            defer allocator.free(values);
+            for (values) |*v| v.* = random.floatNorm(f32);
+            const sums = try allocator.alloc(f32, n_out * n_tokens);
+            defer allocator.free(sums);
+            for (variant.runnable()) |kernels| {
+                @memset(sums, std.math.nan(f32));
+                try multiply(&kernels.product, &case.weight, values, 1, sums);
+                try check(&case, values, sums);
+            }
+        }
+    }
+}
+
+fn check(case: *const Case, values: []const f32, sums: []const f32) !void {
+    const n_in = case.weight.n_in;
+    const n_out = case.weight.n_out;
+    var power: f64 = 0;
+    var error_of_sums: f64 = 0;
+    var error_of_8_bits: f64 = 0;
+    for (sums, 0..) |found, i| {
+        const row = values[i / n_out * n_in ..][0..n_in];
+        var exact: f64 = 0;
+        var quantized: f64 = 0;
+        for (row, 0..) |value, k| {
+            const weight = case.at(i % n_out, k);
+            exact += weight * value;
+            quantized += weight * rounded(row, k);
+        }
+        power += exact * exact;
+        error_of_sums += (found - quantized) * (found - quantized);
+        error_of_8_bits += (found - exact) * (found - exact);
+    }
+    try testing.expect(error_of_sums / power < 1e-13);
+    try testing.expect(error_of_8_bits / power < 5e-5);
+}
+
+test "multiply() gives a row the same bits in any batch and any number of shares" {
+    if (!product.exists) return error.SkipZigTest;
+    var prng: std.Random.DefaultPrng = .init(2);
+    const random = prng.random();
+    const n_in = 160;
+    const n_out = 80;
+    const n_most = 130;
+    const values = try allocator.alloc(f32, n_in * n_most);
+    defer allocator.free(values);
+    for (values) |*v| v.* = random.floatNorm(f32);
+    const alone = try allocator.alloc(f32, n_out * n_most);
+    defer allocator.free(alone);
+    const together = try allocator.alloc(f32, n_out * n_most);
+    defer allocator.free(together);
+    for (formats) |format| {
+        var case: Case = try .init(random, format, n_in, n_out);
+        defer case.deinit();
+        for (variant.runnable()) |kernels| {
+            for (0..n_most) |t| {
+                const row = values[t * n_in ..][0..n_in];
+                try multiply(&kernels.product, &case.weight, row, 1, alone[t * n_out ..]);
+            }
+            for ([_]usize{ 1, 2, 3, 4, 7, 8, 15, 16, 17, 64, n_most }) |n| {
+                for ([_]usize{ 1, 2, 3, 5 }) |count| {
+                    @memset(together, std.math.nan(f32));
+                    const batch = values[0 .. n * n_in];
+                    try multiply(&kernels.product, &case.weight, batch, count, together);
+                    const expected = std.mem.sliceAsBytes(alone[0 .. n * n_out]);
+                    const found = std.mem.sliceAsBytes(together[0 .. n * n_out]);
+                    try testing.expectEqualSlices(u8, expected, found);
+                }
+            }
+        }
+    }
+}
+
+test "quantize() keeps zeros, and numbers that differ by many orders" {
+    if (!product.exists) return error.SkipZigTest;
+    var prng: std.Random.DefaultPrng = .init(3);
+    var case: Case = try .init(prng.random(), .q8_0, 64, 16);
+    defer case.deinit();
+    var values: [64]f32 = @splat(0);
+    var sums: [16]f32 = undefined;
+    for (variant.runnable()) |kernels| {
+        try multiply(&kernels.product, &case.weight, &values, 1, &sums);
+        for (sums) |sum| try testing.expectEqual(0, sum);
+    }
+    values[3] = 3e30;
+    values[40] = -2e-30;
+    for (variant.runnable()) |kernels| {
+        try multiply(&kernels.product, &case.weight, &values, 1, &sums);
+        for (sums, 0..) |sum, row| {
+            const expected = case.at(row, 3) * 3e30;
+            try testing.expectApproxEqRel(expected, sum, 1e-6);
+        }
+    }
+}
+
+test "Format.of() knows the types of ggml that lie in panels" {
+    try testing.expectEqual(Format.q4_1, Format.of(3).?);
+    try testing.expectEqual(null, Format.of(0));
+    try testing.expectEqual(null, Format.of(12));
+}

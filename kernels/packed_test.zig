@@ -1,0 +1,109 @@
+//! Panels in ggml's graphs, with ggml and its threads from the built library.
+const std = @import("std");
+const ggml = @import("ggml.zig");
+const failure = @import("failure.zig");
+const panels = @import("packed.zig");
+const product = @import("cpu/product.zig");
+const tensor = @import("tensor.zig");
+const compute = @import("compute.zig").compute;
+const testing = std.testing;
+
+extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
+extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
+extern fn ggml_backend_cpu_init() *ggml.Backend;
+extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
+extern fn ggml_backend_free(*ggml.Backend) void;
+extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
+extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
+
+const q4_1: ggml.Type = @fromBackingInt(3);
+
+fn allocate(context: *ggml.Context) *ggml.Buffer {
+    return ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_backend_cpu_buffer_type());
+}
+
+fn bytes(t: *ggml.Tensor) []u8 {
+    return t.data.?[0..ggml.ggml_nbytes(t)];
+}
+
+fn floats(t: *ggml.Tensor) []f32 {
+    return @as([*]f32, @ptrCast(@alignCast(t.data.?)))[0 .. ggml.ggml_nbytes(t) / 4];
+}
+
+test "multiply() is about ggml's own product, on any number of threads" {
+    if (!product.exists) return error.SkipZigTest;
+    const n_in = 256;
+    const n_out = 96;
+    const n_tokens = 19;
+    const context = try tensor.newContext(1 << 20);
+    defer ggml.ggml_free(context);
+    const rows = ggml.ggml_new_tensor_4d(context, q4_1, n_in, n_out, 1, 1);
+    const weight = ggml.ggml_new_tensor_4d(context, q4_1, n_in, n_out, 1, 1);
+    const values = ggml.ggml_new_tensor_4d(context, .f32, n_in, n_tokens, 1, 1);
+    const plain = ggml.ggml_mul_mat(context, rows, values);
+    const graph = ggml_new_graph(context);
+    ggml_build_forward_expand(graph, plain);
+    // A node looks at its weight when it is made, and memory comes with the whole context.
+    const weights = allocate(context);
+    defer ggml.ggml_backend_buffer_free(weights);
+    const nodes = try tensor.newContext(1 << 20);
+    defer ggml.ggml_free(nodes);
+    const tiles = try panels.quantize(nodes, values);
+    const found = try panels.multiply(nodes, weight, tiles);
+    const memory = allocate(nodes);
+    defer ggml.ggml_backend_buffer_free(memory);
+    ggml_build_forward_expand(graph, found);
+
+    var prng: std.Random.DefaultPrng = .init(4);
+    const random = prng.random();
+    for (floats(values)) |*v| v.* = random.floatNorm(f32);
+    random.bytes(bytes(rows));
+    var at: usize = 0;
+    while (at < bytes(rows).len) : (at += 20) {
+        const scales: [2]f16 = .{ 0.01, -0.07 };
+        @memcpy(bytes(rows)[at..][0..4], std.mem.asBytes(&scales));
+    }
+    try panels.fill(weight, 0, bytes(rows));
+    const backend = ggml_backend_cpu_init();
+    defer ggml_backend_free(backend);
+    var first: ?[n_out * n_tokens]f32 = null;
+    for ([_]c_int{ 1, 2, 3, 64 }) |n_threads| {
+        ggml_backend_cpu_set_n_threads(backend, n_threads);
+        @memset(floats(found), std.math.nan(f32));
+        try testing.expect(try compute(backend, graph, .{ .cancelled = null, .members = &.{} }));
+        var power: f64 = 0;
+        var difference: f64 = 0;
+        for (floats(plain), floats(found)) |p, f| {
+            power += p * p;
+            difference += (p - f) * (p - f);
+        }
+        try testing.expect(difference / power < 1e-4);
+        if (first) |expected| try testing.expectEqualSlices(f32, &expected, floats(found));
+        first = floats(found)[0 .. n_out * n_tokens].*;
+    }
+}
+
+test "accepts() refuses what does not fill panels" {
+    try testing.expectEqual(product.exists, panels.accepts(3, 576, 192));
+    try testing.expect(!panels.accepts(3, 576, 100));
+    try testing.expect(!panels.accepts(3, 40, 16));
+    try testing.expect(!panels.accepts(3, 0, 16));
+    try testing.expect(!panels.accepts(1, 576, 192));
+}
+
+test "quantize(), multiply() and fill() say what is wrong" {
+    if (!product.exists) return error.SkipZigTest;
+    const context = try tensor.newContext(1 << 16);
+    defer ggml.ggml_free(context);
+    const odd = ggml.ggml_new_tensor_4d(context, .f32, 40, 2, 1, 1);
+    try testing.expectError(error.Failed, panels.quantize(context, odd));
+    const values = ggml.ggml_new_tensor_4d(context, .f32, 64, 2, 1, 1);
+    const tiles = try panels.quantize(context, values);
+    const bare = ggml.ggml_new_tensor_4d(context, q4_1, 64, 16, 1, 1);
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles));
+    try testing.expectError(error.Failed, panels.fill(bare, 0, &.{}));
+    const memory = allocate(context);
+    defer ggml.ggml_backend_buffer_free(memory);
+    try testing.expectError(error.Failed, panels.multiply(context, bare, values));
+    try testing.expectError(error.Failed, panels.fill(bare, 0, bytes(bare)[0..20]));
+}
