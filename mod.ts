@@ -28,6 +28,8 @@ export {
   type HandlerOptions,
   type OpenSocket,
 } from "./src/server/handler.ts";
+export type { AccessOptions } from "./src/server/access.ts";
+export { type ApiKey, createKey, parseKeys, type Scope } from "./src/server/keys.ts";
 export type { Socket, SocketLimits, SocketListener } from "./src/server/socket.ts";
 export type { Fetch } from "./src/server/fetch.ts";
 export type {
@@ -41,6 +43,7 @@ export type {
 export { type Change, Steering } from "./src/engine/steering.ts";
 export { StreamingConfig, type StreamingOptions } from "./src/stream/config.ts";
 export { streamAndCollect, type StreamResponse, TokenTimeoutError } from "./src/stream/response.ts";
+export { relay, type RelayOptions } from "./src/relay/relay.ts";
 export type { StoredStream, StreamRecord, StreamStore } from "./src/stream/store.ts";
 export { openStreamStore } from "./src/stream/stores/open.ts";
 export type { StreamCounts, StreamLimits } from "./src/stream/streams.ts";
@@ -75,4 +78,6 @@ export {
   SetupError,
   ShapeError,
   SluiceError,
+  UpstreamError,
 } from "./src/errors.ts";
+export type { DownloadListener, Downloads } from "./src/server/downloads.ts";

@@ -2,9 +2,13 @@
  * What the layers of sluice cost: tokens per second of the core's ticks, of `model.generate()`, and
  * of a client on loopback, all of one process, in turn.
  *
+ * The server and its client compute too. With a processor left for them they cost what they delay a
+ * token; where the ticks take every processor, also what they take away from those.
+ *
  * @module
  */
 import { join } from "node:path";
+import { availableParallelism } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { resolveModel } from "../src/store/reference.ts";
@@ -23,7 +27,7 @@ import type { Figure } from "./scenarios.ts";
 const HELP = `Usage: bun bench/core.ts [options]     or: deno run -A bench/core.ts [options]
 
   --rounds N         how often every layer is measured (10)
-  --threads N        threads that compute (2)
+  --threads LIST     threads that compute, with commas (1, and as many as there are processors)
   --model REF        smollm2 or the path of a GGUF file (smollm2)
   --runtime LIST     runtimes that run sluice, with commas: bun,deno (both)
 `;
@@ -36,26 +40,18 @@ const DECODE_TOKENS = 128;
  */
 const PROCESS_ROUNDS = 4;
 
-/** The layers of one runtime, each divided by those below it. */
-const layers = (runtime: RuntimeName) => {
-  const [ticks, generate] = [`${runtime}, ticks of the core`, `${runtime}, model.generate()`];
-  return {
-    ticks: { name: ticks, rivals: [] },
-    generate: { name: generate, rivals: [ticks] },
-    http: { name: `${runtime}, HTTP on loopback`, rivals: [generate, ticks] },
-  };
-};
-
-/** One object each, because samples of one figure are told by it. */
-const DECODE: Record<RuntimeName, Figure> = {
-  bun: { name: "decode, bun", unit: "tok/s", better: "more" },
-  deno: { name: "decode, deno", unit: "tok/s", better: "more" },
+/** The layers, each divided by those below it. */
+const LAYERS = {
+  ticks: { name: "ticks of the core", rivals: [] },
+  generate: { name: "model.generate()", rivals: ["ticks of the core"] },
+  http: { name: "HTTP on loopback", rivals: ["model.generate()", "ticks of the core"] },
 };
 
 interface Setting {
   readonly model: string;
   readonly threads: number;
   readonly rounds: number;
+  readonly figure: Figure;
 }
 
 /** Measures the layers of one runtime. */
@@ -75,7 +71,7 @@ async function measure(
 /** Measures rounds `first` to `end`, exclusive, in a process of their own. */
 async function measureProcess(
   runtime: RuntimeName,
-  { model, threads }: Setting,
+  { model, threads, figure }: Setting,
   { first, end }: { first: number; end: number },
   signal: AbortSignal,
 ): Promise<Sample[]> {
@@ -85,11 +81,10 @@ async function measureProcess(
   await using process = LineContender.start(`sluice, ${runtime}`, command, root);
   const { url } = await process.readLine<{ url: string }>();
   const client = new HttpContender(process.processes, url);
-  const names = layers(runtime);
   const asks: [name: string, ask: (ask: Ask) => Promise<Answer[]>][] = [
-    [names.ticks.name, (ask) => process.askOne(ask, "ticks")],
-    [names.generate.name, (ask) => process.askOne(ask, "generate")],
-    [names.http.name, (ask) => client.ask(ask)],
+    [LAYERS.ticks.name, (ask) => process.askOne(ask, "ticks")],
+    [LAYERS.generate.name, (ask) => process.askOne(ask, "generate")],
+    [LAYERS.http.name, (ask) => client.ask(ask)],
   ];
   const samples: Sample[] = [];
   let serial = 0;
@@ -101,7 +96,7 @@ async function measureProcess(
       const what = { prompts: [prompt(PROMPT_TOKENS, serial++)], maxTokens: DECODE_TOKENS };
       const [answer] = await ask(what);
       const value = decodeRate(answer!);
-      if (counts) samples.push({ figure: DECODE[runtime], entrant, round, value });
+      if (counts) samples.push({ figure, entrant, round, value });
     }
     // In turn, so that a clock that drifts within a round favours no layer.
     asks.push(asks.shift()!);
@@ -115,7 +110,7 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
     args,
     options: {
       rounds: { type: "string", default: "10" },
-      threads: { type: "string", default: "2" },
+      threads: { type: "string", default: `1,${availableParallelism()}` },
       model: { type: "string", default: "smollm2" },
       runtime: { type: "string", default: RUNTIMES.join() },
       help: { type: "boolean", short: "h", default: false },
@@ -125,16 +120,18 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const setting = {
-    model: resolveModel(values.model).path,
-    threads: positive("threads", values.threads),
-    rounds: positive("rounds", values.rounds),
-  };
+  const model = resolveModel(values.model).path;
+  const rounds = positive("rounds", values.rounds);
+  const counts = new Set(values.threads.split(",").map((count) => positive("threads", count)));
   using _ = await takeMachine(signal);
   for (const runtime of choose("runtime", values.runtime, RUNTIMES, (name) => name)) {
-    if (signal.aborted) break;
-    const samples = await measure(runtime, setting, signal);
-    process.stdout.write(`${table(summarize(samples, Object.values(layers(runtime))))}\n\n`);
+    for (const threads of counts) {
+      if (signal.aborted) break;
+      const name = `decode, ${runtime}, ${threads} of ${availableParallelism()} processors`;
+      const figure: Figure = { name, unit: "tok/s", better: "more" };
+      const samples = await measure(runtime, { model, threads, rounds, figure }, signal);
+      process.stdout.write(`${table(summarize(samples, Object.values(LAYERS)))}\n\n`);
+    }
   }
   return 0;
 }

@@ -9,17 +9,17 @@ import { connect, type Socket } from "node:net";
 
 /** Longest piece of a message that may be torn between two packets. */
 const CARRY_MAX = 512;
-const MESSAGE = /"token":"made:(\d+)"[^}]*"position":(\d+)/g;
+const MESSAGE = /"token":"due:(\d+)"[^}]*"position":(\d+)/g;
 
-/** Reads positions and the times at which their tokens were made. */
+/** Reads positions and the times at which their tokens were due. */
 export class SoakReader {
   readonly #socket: Socket;
   #carry = "";
   #head = "";
   /** How often each position came. */
   readonly #seen = new Map<number, number>();
-  /** Milliseconds from the making of a token to its coming. */
-  readonly lagsMs: number[] = [];
+  readonly #askedMs = Date.now();
+  #lagsMs: number[] = [];
   /** Settles when the connection has ended. */
   readonly over: Promise<void>;
   /** The terminal event has come. */
@@ -68,10 +68,20 @@ export class SoakReader {
       end = match.index + match[0].length;
       const position = Number(match[2]);
       this.#seen.set(position, (this.#seen.get(position) ?? 0) + 1);
-      this.lagsMs.push(nowMs - Number(match[1]));
+      this.#lagsMs.push(nowMs - Math.max(Number(match[1]), this.#askedMs));
     }
     if (all.includes("event: complete")) this.#complete();
     this.#carry = all.slice(Math.max(end, all.length - CARRY_MAX));
+  }
+
+  /**
+   * Milliseconds from when a token was due, or asked for if that was later, to its coming; of those
+   * that came since last time.
+   */
+  takeLags(): number[] {
+    const lags = this.#lagsMs;
+    this.#lagsMs = [];
+    return lags;
   }
 
   #complete(): void {

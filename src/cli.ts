@@ -5,9 +5,19 @@
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
+import {
+  ACCESS_OPTIONS,
+  ACCESS_USAGE,
+  accessOptions,
+  KEYS_USAGE,
+  runKeys,
+  tlsOf,
+} from "./cli/access.ts";
 import { SluiceError } from "./errors.ts";
 import { load, type LoadOptions, type Model } from "./load.ts";
 import { createHandler } from "./server/handler.ts";
+import { list, pull } from "./store/cli.ts";
+import { ModelStore } from "./store/store.ts";
 import { StreamingConfig } from "./stream/config.ts";
 import { openStreamStore } from "./stream/stores/open.ts";
 import type { RunningServer, ServeOptions } from "./server/adapters/server.ts";
@@ -16,8 +26,11 @@ const USAGE = `sluice: run a language model and stream its tokens
 
   serve                     an HTTP server (default)
   generate "PROMPT"         one answer on standard output
+  pull REF                  bring a model onto this machine, such as hf:owner/repo:Q4_K_M
+  list                      the models of this machine
+  keys add NAME             API keys, see below
 
-  --model REF               smollm2 or the path of a GGUF file (smollm2)
+  --model REF               smollm2, the path of a GGUF file, or what was pulled (smollm2)
   --threads N               threads that compute (processors of this machine)
   --ctx-size N              tokens that one sequence can hold (the model's own)
   --parallel N              sequences that run at once (4)
@@ -25,10 +38,9 @@ const USAGE = `sluice: run a language model and stream its tokens
 serve:
   --port N                  port, 0 is any free one (8080)
   --host ADDRESS            address to listen on (127.0.0.1)
-  --no-auth                 allow an address that other machines reach, without any key
-  --max-tokens N            most tokens of one answer (no cap)
-  --route PATH=DIALECT      what a path speaks: native, openai or openai_completions; may be given
-                            several times
+${ACCESS_USAGE}  --max-tokens N            most tokens of one answer (no cap)
+  --route PATH=DIALECT      what a path speaks: native, openai, openai_completions, content,
+                            chat_stream, ...; may be given several times
   --keep-alive TIME         pause after which a silent stream gets a comment, 0 is never (5s)
   --buffer-size N           events in one chunk of a stream (1)
   --flush-interval TIME     how long an event may wait for others, such as 25ms or 1s (0)
@@ -40,7 +52,8 @@ generate:
   --max-tokens N            most tokens of the answer (512)
   --temperature T, --top-k K, --top-p P, --min-p P, --repeat-penalty R, --seed N
   --stop TEXT               ends the answer; may be given several times
-`;
+
+${KEYS_USAGE}`;
 
 const OPTIONS = {
   help: { type: "boolean", short: "h" },
@@ -50,7 +63,7 @@ const OPTIONS = {
   parallel: { type: "string" },
   port: { type: "string", default: "8080" },
   host: { type: "string", default: "127.0.0.1" },
-  "no-auth": { type: "boolean" },
+  ...ACCESS_OPTIONS,
   "max-tokens": { type: "string" },
   route: { type: "string", multiple: true },
   "keep-alive": { type: "string", default: "5s" },
@@ -89,8 +102,16 @@ export async function main(args: string[]): Promise<number> {
         return await serve(values);
       case "generate":
         return await generate(values, rest.join(" "));
+      case "pull":
+        return await pull(rest);
+      case "list":
+        return list();
+      case "keys":
+        return await runKeys(rest, values);
     }
-    throw new UsageError(`Cannot run "${command}": expected serve or generate, see --help`);
+    throw new UsageError(
+      `Cannot run "${command}": expected serve, generate, pull, list or keys, see --help`,
+    );
   } catch (error) {
     if (!isExpected(error)) throw error;
     process.stderr.write(`sluice: ${error.message}\n`);
@@ -112,11 +133,8 @@ function isExpected(error: unknown): error is Error {
 
 async function serve(values: Values): Promise<number> {
   const host = values.host;
-  if (!isLoopback(host) && !values["no-auth"]) {
-    throw new UsageError(
-      `Cannot listen on "${host}": other machines reach it and no key protects it, use --host 127.0.0.1 behind a proxy, or --no-auth to allow it`,
-    );
-  }
+  const access = await accessOptions(host, values);
+  const tls = await tlsOf(values);
   const port = integer(values, "port", 0)!;
   const routes = routesOf(values.route);
   const store = await openStreamStore(values["stream-store"]);
@@ -128,7 +146,7 @@ async function serve(values: Values): Promise<number> {
   });
   const maxTokens = integer(values, "max-tokens", 1);
   const handler = createHandler(loading, {
-    hosts: isLoopback(host) ? [] : "*",
+    ...access,
     keepAliveMs: milliseconds(values, "keep-alive", 1000),
     streaming: new StreamingConfig({
       bufferSize: integer(values, "buffer-size", 1)!,
@@ -136,11 +154,12 @@ async function serve(values: Values): Promise<number> {
     }),
     ...some("maxTokens", maxTokens),
     ...some("store", store),
+    downloads: new ModelStore(),
     routes,
     // A model that cannot be loaded ends the command, which says why.
     onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
-  const server = (await adapter())({ handler, hostname: host, port });
+  const server = (await adapter())({ handler, hostname: host, port, ...some("tls", tls) });
   const stopped = new Promise<void>((resolve) => onStop(resolve));
   try {
     const model = await loading;
@@ -248,17 +267,13 @@ function routesOf(texts: readonly string[] = []): Record<string, string> {
   }));
 }
 
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
 function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return value === undefined ? {} : { [key]: value } as { [P in K]: V };
 }
 
 type NumberOption = Exclude<
   keyof typeof OPTIONS,
-  "help" | "no-auth" | "raw" | "route" | "stop" | "stream-store"
+  keyof typeof ACCESS_OPTIONS | "help" | "raw" | "route" | "stop" | "stream-store"
 >;
 
 function number(values: Values, name: NumberOption, min: number): number | undefined {

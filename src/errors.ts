@@ -105,9 +105,10 @@ export class OverloadedError extends SluiceError {
    *
    * @param message one sentence, see the module's rule
    * @param retryAfterS seconds after which a new attempt makes sense
+   * @param code what there is no room in; default `overloaded`, the server itself
    */
-  constructor(message: string, retryAfterS: number) {
-    super(message, "overloaded", 429, { hints: ["Wait and try again."] });
+  constructor(message: string, retryAfterS: number, code = "overloaded") {
+    super(message, code, 429, { hints: ["Wait and try again."] });
     this.retryAfterS = retryAfterS;
   }
 }
@@ -217,5 +218,18 @@ export class SetupError extends SluiceError {
    */
   constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
     super(message, "setup_error", 500, options);
+  }
+}
+
+/** A server that a relay reads from failed, or said something that is no answer. */
+export class UpstreamError extends SluiceError {
+  /**
+   * An error of one server.
+   *
+   * @param message one sentence, see the module's rule
+   * @param options `cause` as in `Error`, and `hints`
+   */
+  constructor(message: string, options: { cause?: unknown; hints?: readonly string[] } = {}) {
+    super(message, "upstream_error", 502, options);
   }
 }

@@ -41,6 +41,7 @@ const running = [model, packages, jsr, native];
 const programs: Readonly<Record<string, Program>> = {
   serve: { entry: ["src/cli.ts", "serve"], steps: running },
   generate: { entry: ["src/cli.ts", "generate"], steps: running },
+  keys: { entry: ["src/cli.ts", "keys"], steps: [packages, jsr] },
   test: { entry: ["tools/test.ts"], steps: allSteps },
   bench: { entry: ["bench/mod.ts"], steps: running },
   check: { entry: ["tools/check.ts"], steps: [packages, zig, ggml] },

@@ -149,17 +149,25 @@ export class Probe {
   }
 
   /** An answer whose body is still to be read. */
-  open(path: string, { method, headers, body }: Ask = {}): Promise<Response> {
-    return fetch(this.#url + path, {
-      method: method ?? (body === undefined ? "GET" : "POST"),
-      headers: {
-        ...this.#headers,
-        ...(body !== undefined && { "content-type": "application/json" }),
-        ...headers,
-      },
-      signal: AbortSignal.timeout(PATIENCE_MS),
-      ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
-    });
+  async open(path: string, { method, headers, body }: Ask = {}): Promise<Response> {
+    const ask = (): Promise<Response> =>
+      fetch(this.#url + path, {
+        method: method ?? (body === undefined ? "GET" : "POST"),
+        headers: {
+          ...this.#headers,
+          ...(body !== undefined && { "content-type": "application/json" }),
+          ...headers,
+        },
+        signal: AbortSignal.timeout(PATIENCE_MS),
+        ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      });
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof Error && error.name === "TimeoutError") throw error;
+      // A server may close a connection that is not used; the client finds out by using it.
+      return await ask();
+    }
   }
 
   /** An answer with its whole body. */

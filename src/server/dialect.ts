@@ -7,7 +7,13 @@
  * @module
  */
 import type { GenerateRequest, ModelInfo } from "../engine/generator.ts";
-import type { FinishReason, GenerationStats, StreamEvent, UsageEvent } from "../stream/event.ts";
+import type {
+  FinishReason,
+  GenerationStats,
+  StreamEvent,
+  TokenEvent,
+  UsageEvent,
+} from "../stream/event.ts";
 import type { SseMessage } from "../stream/sse.ts";
 import type { OnDisconnect } from "../stream/stream.ts";
 import type { JsonObject } from "./fields.ts";
@@ -47,6 +53,8 @@ export interface Completion {
   readonly reasoning: string;
   /** Ids of all sampled tokens. */
   readonly ids: readonly number[];
+  /** The tokens one by one, as their events have them. */
+  readonly tokens: readonly Pick<TokenEvent, "ids" | "text">[];
   readonly finishReason: FinishReason;
   readonly usage: Usage;
   readonly stats: GenerationStats;
@@ -80,15 +88,45 @@ export interface WholeExchange extends AcceptedRequest {
   answer(completion: Completion): unknown;
 }
 
-/** A path that generates. Always POST. */
-export interface GenerateRoute {
-  /** Names what it speaks, for readers and for other paths; one of its own for each shape. */
+/**
+ * What a stream has beside its messages. Where a language says nothing: ids, a preamble and pings.
+ * `plain` is without ids, for clients that know `data:` lines alone; `bare` is the messages and
+ * nothing else, for those that read every block as JSON.
+ */
+export type Frames = "plain" | "bare";
+
+/** How a request was sent, beside its body. */
+export interface Manner {
+  /** By GET, as an EventSource does, which resumes by itself. */
+  readonly isGet: boolean;
+  /** The text alone is wanted. */
+  readonly wantsText: boolean;
+}
+
+/** What is spoken at a path that generates: by POST, and by GET where queries are read. */
+export interface Speech {
+  /** For readers and for other paths; one of its own for each shape. */
   readonly name: string;
-  readonly path: string;
+  /** Default all that clients that resume need. */
+  readonly frames?: Frames;
+  /**
+   * Its messages say what came long before them, so its encoder needs every event, those too that
+   * the reader has. Default false.
+   */
+  readonly readsFromStart?: boolean;
+  /** The body that the query of a GET stands for; without this the path takes no GET. */
+  query?(params: URLSearchParams): JsonObject;
+  /** Name of what is spoken in place of this. Default its own. */
+  shape?(manner: Manner): string;
   /** @throws RequestError that names every bad field */
   accept(body: JsonObject, context: AnswerContext): Exchange;
   /** A new encoder for a stream that was made elsewhere, as for a request without options. */
   encoder(context: AnswerContext): Encode;
+}
+
+/** A path that generates. */
+export interface GenerateRoute extends Speech {
+  readonly path: string;
 }
 
 /** A path that tells something about the model. Always GET. */
@@ -102,6 +140,8 @@ export interface ModelRoute {
 /** One wire language. */
 export interface Dialect {
   readonly generates: readonly GenerateRoute[];
+  /** What is spoken in place of others, or where a path is bound to it. Default nothing. */
+  readonly speaks?: readonly Speech[];
   readonly describes: readonly ModelRoute[];
   /** Whether the start event has a message of its own in some stream. Default false. */
   readonly opensWithMessage?: boolean;

@@ -14,20 +14,25 @@ import type { Entry, StreamReader } from "../stream/reader.ts";
 import type { StreamingConfig } from "../stream/config.ts";
 import { ChunkGroup } from "../stream/group.ts";
 import type { SseMessage } from "../stream/sse.ts";
-import type { Encode } from "./dialect.ts";
+import type { Encode, Frames } from "./dialect.ts";
 import type { Ending } from "./ending.ts";
-import { type Framing, sseFraming } from "./framing.ts";
+import { binaryFraming, type Framing, sseFraming } from "./framing.ts";
 import { Listener, type Progress } from "./progress.ts";
-import { publicError } from "./public_error.ts";
+import { publicError, publicEvent } from "./public_error.ts";
 import type { Report } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
+import { Turn } from "./turn.ts";
 
 /** Seq of an event that is in no log; larger than any. */
 const LOST_SEQ = 2 ** 32 - 1;
+const CANCELLED = publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });
 /** Told once, where a resumption after a restart would not find everything. */
 const NOTICE: SseMessage = { comment: "notice: not resumable after a restart, the store failed" };
-/** Most events that one pull writes. */
+/** Most events that one pull writes, and the bytes after which it adds no more. */
 const STRIDE = 64;
+const STRIDE_BYTES = 64 * 1024;
+/** There is one event loop, whatever the number of handlers. */
+const turn = new Turn();
 const RETRY_MS = 3000;
 /** After a shutdown the next process is there soon. */
 const RETRY_SHUTDOWN_MS = 1000;
@@ -47,6 +52,8 @@ export interface EventStreamParts {
   readonly encode: Encode;
   /** Id of the stream where messages carry ids. */
   readonly id?: string | undefined;
+  /** Default all; those that are told here know no ids. */
+  readonly frames?: Frames | undefined;
   /** The start event has a message, which the preamble's id must not count as delivered. */
   readonly opensWithMessage?: boolean | undefined;
   /** What the client has already; the reader starts at or before it. */
@@ -82,6 +89,8 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   #isNoticed = false;
   /** The client waits for something. */
   #isPulled = false;
+  /** The last pull wrote a whole stride, so there is more in the log. */
+  #isBehind = false;
   /** Seq of the last event that the client has. */
   #seq: number;
   readonly #listener: Listener;
@@ -93,23 +102,30 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     this.#parts = parts;
     this.#seq = parts.cursor?.seq ?? 0;
     this.#listener = new Listener(parts.reader, parts.progress);
-    this.#silence = new Silence(parts.keepAliveMs);
     this.#framing = parts.framing ?? sseFraming();
+    this.#silence = new Silence(this.#isBare ? 0 : parts.keepAliveMs);
+  }
+
+  /** Binary frames hear no language. */
+  get #isBare(): boolean {
+    return this.#parts.frames === "bare" && this.#framing !== binaryFraming;
   }
 
   /**
-   * What every stream says first, before the model has answered, so that headers and proxies get
+   * What a stream says first, before the model has answered, so that headers and proxies get
    * moving, and so that a client that is cut off now resumes.
    */
   start(controller: ReadableStreamDefaultController<Uint8Array>): void {
     const { id, cursor, reader, opensWithMessage } = this.#parts;
     const isNew = id !== undefined && cursor === undefined && this.#parts.opening === undefined;
     const parts = opensWithMessage === true ? 1 : 0;
-    controller.enqueue(this.#framing.opening({
-      retry: RETRY_MS,
-      ...(isNew && { id: messageId(id, 0, 0, parts) }),
-      comment: "ok",
-    }));
+    if (!this.#isBare) {
+      controller.enqueue(this.#framing.opening({
+        retry: RETRY_MS,
+        ...(isNew && { id: messageId(id, 0, 0, parts) }),
+        comment: "ok",
+      }));
+    }
     for (const entry of this.#parts.opening ?? []) this.#write(controller, entry);
     reader.onEvict = () => this.#close(controller);
   }
@@ -117,6 +133,8 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
     this.#isPulled = true;
     try {
+      if (this.#isBehind) await turn.take(this);
+      if (this.#isGone) return;
       // Some events have no message, and a pull that enqueues nothing is not called again.
       while (!await this.#step(controller));
     } catch (thrown) {
@@ -143,23 +161,25 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     if (entry === undefined) return this.#shutDown(controller);
     if ("type" in entry) return this.#tell(controller, entry);
     this.#notice(controller);
-    let written = this.#write(controller, entry);
+    let bytes = this.#write(controller, entry);
+    let events = 1;
     // What is in the log already costs nobody anything; a resumed client gets it in long strides.
-    for (let n = 1; n < STRIDE && !this.#isGone; n++) {
+    for (; events < STRIDE && bytes < STRIDE_BYTES && !this.#isGone; events++) {
       const more = this.#parts.reader.take();
       if (more === undefined) break;
-      written += this.#write(controller, more);
+      bytes += this.#write(controller, more);
     }
-    return written > 0 || this.#isGone;
+    this.#isBehind = events === STRIDE || bytes >= STRIDE_BYTES;
+    return bytes > 0 || this.#isGone;
   }
 
-  /** Writes an event; gives how many chunks that were. */
+  /** Writes an event; gives how many bytes that were. */
   #write(controller: ReadableStreamDefaultController<Uint8Array>, entry: Entry): number {
     const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
     for (const chunk of chunks) controller.enqueue(chunk);
     this.#seq = entry.seq;
     if (isTerminal(entry.event)) this.#close(controller);
-    return chunks.length;
+    return chunks.reduce((bytes, chunk) => bytes + chunk.length, 0);
   }
 
   /** Writes a notice, without an id: a client that comes back is where it was. */
@@ -171,7 +191,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   }
 
   #notice(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    if (this.#isNoticed || this.#parts.isDegraded?.() !== true) return;
+    if (this.#isNoticed || this.#isBare || this.#parts.isDegraded?.() !== true) return;
     this.#isNoticed = true;
     const chunk = this.#framing.notice(NOTICE);
     if (chunk !== undefined) controller.enqueue(chunk);
@@ -188,11 +208,19 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     return messages.slice(partsDelivered(cursor, seq, parts));
   }
 
-  /** The server stops; the client is told when to look for what follows. */
+  /**
+   * The server stops; the client is told when to look for what follows. One without ids cannot, and
+   * for it this is the end.
+   */
   #shutDown(controller: ReadableStreamDefaultController<Uint8Array>): true {
-    const message = this.#parts.shutdown ?? { comment: "shutdown" };
-    const chunk = this.#framing.shutdown({ retry: RETRY_SHUTDOWN_MS, ...message });
-    if (chunk !== undefined) controller.enqueue(chunk);
+    const { encode, frames, shutdown = { comment: "shutdown" } } = this.#parts;
+    const messages = frames === undefined
+      ? [{ retry: RETRY_SHUTDOWN_MS, ...shutdown }]
+      : encode(CANCELLED, LOST_SEQ);
+    for (const message of messages) {
+      const chunk = this.#framing.shutdown(message);
+      if (chunk !== undefined) controller.enqueue(chunk);
+    }
     this.#close(controller);
     return true;
   }

@@ -27,10 +27,11 @@ const GRACE_MS_MAX = 86_400_000;
 const INT32_MAX = 2 ** 31 - 1;
 const UINT32_MAX = 2 ** 32 - 1;
 
-/** A value as an error message shows it: never more than a few characters of it. */
+/** A value as an error message shows it: a text is shown where it is too short to be a prompt. */
 function show(value: unknown): string {
   if (typeof value === "string") {
-    return value.length <= 24 ? JSON.stringify(value) : `a text of ${value.length} characters`;
+    const isWord = /^[\w.+-]{0,8}$/.test(value);
+    return isWord ? JSON.stringify(value) : `a text of ${value.length} characters`;
   }
   if (Array.isArray(value)) return `an array of ${value.length}`;
   return typeof value === "object" && value !== null ? "an object" : String(value);

@@ -3,11 +3,13 @@
  * it here.
  *
  * A browser page of another site can reach a local server by its address (cross-site request) or
- * under the page's own name (DNS rebinding); both stop here. Keys and limits will stand beside it.
+ * under the page's own name (DNS rebinding); both stop here. What a client may do once it is let in
+ * is told by `access.ts`.
  *
  * @module
  */
 import { RequestError } from "../errors.ts";
+import { ownerOfSecret } from "./keys.ts";
 
 /** Hosts that always pass, with any port. */
 const LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"] as const;
@@ -32,8 +34,9 @@ export class HostGate {
    * @throws RequestError with status 400 where the host is malformed, 403 where it is not allowed
    */
   check(request: Request): void {
-    // A request made in process has no Host header; its URL has been parsed already.
-    const host = (request.headers.get("host") ?? new URL(request.url).host).toLowerCase();
+    // A request made in process has no Host header but a whole URL; one of HTTP/1.0 has neither.
+    const url = URL.parse(request.url);
+    const host = (request.headers.get("host") ?? url?.host ?? "").toLowerCase();
     const name = HOST.exec(host)?.[1];
     if (name === undefined) {
       throw new RequestError("Cannot accept the request: its Host header is malformed", [], {
@@ -51,18 +54,55 @@ export class HostGate {
   }
 }
 
+/** What was found out about a request on its way in. */
+export interface Visit {
+  /** Whose streams it may see. */
+  owner?: string;
+  /** It comes from a page of an origin that was allowed by name. */
+  isTrusted?: boolean;
+  /** It came over a connection, also where it has no Host header, as in HTTP/2. */
+  isRemote?: boolean;
+}
+
+const visits = new WeakMap<Request, Visit>();
+
+/** What is known about a request. */
+export function visitOf(request: Request): Visit {
+  const visit = visits.get(request) ?? {};
+  visits.set(request, visit);
+  return visit;
+}
+
+/** Whether a page of the host itself sent the request, going by its Origin header. */
+export function isSameOrigin({ headers, url }: Request): boolean {
+  const origin = headers.get("origin");
+  const host = (headers.get("host") ?? new URL(url).host).toLowerCase();
+  return origin !== null && URL.canParse(origin) && new URL(origin).host === host;
+}
+
 /**
  * Refuses what a page of another site sends by itself: browsers mark it, other clients do not send
- * the mark.
+ * the mark. To an address without TLS that is not this machine browsers send no mark but Origin.
  *
  * @throws RequestError with status 403
  */
 export function refuseCrossSite(request: Request): void {
-  if (request.headers.get("sec-fetch-site") !== "cross-site") return;
+  if (visitOf(request).isTrusted) return;
+  const site = request.headers.get("sec-fetch-site");
+  const isForeign = site === null
+    ? request.headers.has("origin") && !isSameOrigin(request)
+    : site === "cross-site";
+  if (!isForeign) return;
   throw new RequestError("Cannot accept the request: it comes from a page of another site", [], {
     code: "cross_site",
     status: 403,
   });
+}
+
+/** The key that a client sends in a header; undefined without one. */
+export function secretOf({ headers }: Request): string | undefined {
+  const key = headers.get("x-api-key") ?? headers.get("authorization");
+  return key === null ? undefined : key.replace(/^bearer\s+/i, "");
 }
 
 /**
@@ -71,10 +111,8 @@ export function refuseCrossSite(request: Request): void {
  * A stream of one owner is unknown to all others.
  */
 export async function ownerOf(request: Request): Promise<string> {
-  const key = request.headers.get("x-api-key") ?? request.headers.get("authorization");
-  if (key === null) return "";
-  const secret = key.replace(/^bearer\s+/i, "");
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
-  return Array.from(new Uint8Array(hash, 0, 16), (byte) => byte.toString(16).padStart(2, "0"))
-    .join("");
+  const { owner } = visitOf(request);
+  if (owner !== undefined) return owner;
+  const secret = secretOf(request);
+  return secret === undefined ? "" : await ownerOfSecret(secret);
 }

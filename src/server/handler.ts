@@ -9,20 +9,25 @@
  */
 import type { Generator } from "../engine/generator.ts";
 import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
+import { Access, type AccessOptions, type Demand, demandOf } from "./access.ts";
 import { readJsonObject } from "./body.ts";
 import type { JsonObject } from "./fields.ts";
 import type { StreamingConfig } from "../stream/config.ts";
 import type { StreamStore } from "../stream/store.ts";
 import type { StreamCounts, StreamLimits } from "../stream/streams.ts";
 import { readControl } from "./control.ts";
-import type { AnswerContext, ModelRoute } from "./dialect.ts";
+import type { AnswerContext, ModelRoute, Speech } from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
+import { DownloadRoutes, type Downloads } from "./downloads.ts";
 import { endingOf, withEnding } from "./ending.ts";
+import { STREAM_HEADERS } from "./event_stream.ts";
 import { framingOf } from "./framing.ts";
-import { HostGate, ownerOf, refuseCrossSite } from "./gate.ts";
+import { ownerOf, refuseCrossSite, visitOf } from "./gate.ts";
 import { checkHandshake, wantsSocket } from "./handshake.ts";
+import { type ErrorBody, json, refusal } from "./json_response.ts";
 import { type PublicError, publicError } from "./public_error.ts";
+import { checkAccept, mannerOf } from "./query.ts";
 import { Router } from "./router.ts";
 import { DIALECTS, Routes } from "./routes.ts";
 import {
@@ -33,16 +38,10 @@ import {
   type SocketListener,
   SocketSession,
 } from "./socket.ts";
-import { JSON_HEADERS } from "./whole_body.ts";
 import { type Ask, cursorOf, idempotencyKeyOf, Streaming, withSeed } from "./streaming.ts";
 
 /** How a handler behaves; every field has a default. */
-export interface HandlerOptions {
-  /**
-   * Host names that are answered beside localhost, 127.0.0.1 and [::1], without port; `"*"` is
-   * every well-formed one. Default none.
-   */
-  hosts?: readonly string[] | "*";
+export interface HandlerOptions extends AccessOptions {
   /** Largest request body. Default 1 MiB. */
   bodyBytesMax?: number;
   /**
@@ -57,7 +56,8 @@ export interface HandlerOptions {
   maxTokens?: number;
   /**
    * Paths that generate beside those of the dialects, or instead of them, each with the name of
-   * what it speaks: `native`, `openai` (chat completions) or `openai_completions`. Default none.
+   * what it speaks: `native`, `openai` (chat completions), `openai_completions`, `content`,
+   * `chat_stream` and others; a wrong name is answered with the whole list. Default none.
    */
   routes?: Readonly<Record<string, string>>;
   /** How events are grouped into chunks of bytes. Default one event each, at once. */
@@ -68,6 +68,8 @@ export interface HandlerOptions {
   sockets?: SocketLimits;
   /** Where streams outlive this process. Default nowhere. */
   store?: StreamStore;
+  /** Where models come from, for the routes that pull them. Default there are no such routes. */
+  downloads?: Downloads;
   /** Told of every failure that a client gets only a sentence about. Default `console.error`. */
   onError?: (failure: unknown) => void;
 }
@@ -95,13 +97,12 @@ export interface Handler {
 }
 
 type Serve = (request: Request, rest: string) => Promise<Response> | Response;
-type ErrorBody = (error: PublicError) => unknown;
 /** A path and what it speaks. */
 type Spoken = Pick<Ask, "path" | "dialect">;
 
 /** A path: what each method does there, and how it says that it cannot. */
 interface Endpoint {
-  readonly methods: Map<string, Serve>;
+  readonly methods: Map<string, { readonly serve: Serve; readonly demand: Demand }>;
   readonly errorBody: ErrorBody;
 }
 
@@ -115,22 +116,7 @@ const RETRY_AFTER_S = 1;
 /** Largest value of an option; a timer that is set to more fires at once. */
 const OPTION_MAX = 2 ** 31 - 1;
 
-function json(body: unknown, status: number, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: { ...JSON_HEADERS, ...headers },
-  });
-}
-
-function refusal(error: PublicError, errorBody: ErrorBody): Response {
-  const { retryAfterS } = error;
-  const headers: Record<string, string> = retryAfterS === undefined
-    ? {}
-    : { "retry-after": String(Math.max(1, Math.ceil(retryAfterS))) };
-  return json(errorBody(error), error.status, headers);
-}
-
-function allowOf(methods: ReadonlyMap<string, Serve>): string {
+function allowOf(methods: ReadonlyMap<string, unknown>): string {
   const names = [...methods.keys()];
   if (methods.has("GET")) names.push("HEAD");
   return [...names, "OPTIONS"].join(", ");
@@ -143,7 +129,8 @@ function allowOf(methods: ReadonlyMap<string, Serve>): string {
  * disconnects of requests with a body.
  */
 function tied(request: Request, response: Response): Response {
-  if (request.headers.has("host") || response.body === null) return response;
+  const isRemote = request.headers.has("host") || visitOf(request).isRemote;
+  if (isRemote || response.body === null) return response;
   const body = response.body.pipeThrough(new TransformStream(), { signal: request.signal });
   return withEnding(new Response(body, response), endingOf(response));
 }
@@ -162,16 +149,17 @@ class Service {
   readonly #options: Required<Pick<HandlerOptions, "bodyBytesMax" | "keepAliveMs" | "onError">>;
   readonly #streaming: Streaming;
   readonly #routes: Routes;
-  readonly #gate: HostGate;
+  readonly #access: Access;
   readonly #router = new Router<Endpoint>();
   readonly #socketLimits: Required<SocketLimits>;
   readonly #sessions = new Set<SocketSession>();
+  readonly #downloads: DownloadRoutes | undefined;
   #generator: Generator | undefined;
   #loadFailure: { readonly thrown: unknown } | undefined;
   #isDraining = false;
 
   constructor(generator: Generator | Promise<Generator>, options: HandlerOptions) {
-    this.#gate = new HostGate(options.hosts);
+    this.#access = new Access(options);
     this.#routes = new Routes(options.routes);
     this.#options = {
       bodyBytesMax: checkOption("bodyBytesMax", options.bodyBytesMax ?? 1 << 20, 1),
@@ -190,6 +178,7 @@ class Service {
       routes: this.#routes,
       generator: Promise.resolve(generator),
       ready: () => this.#ready(),
+      take: (owner, generator) => this.#access.take(owner, generator),
       keepAliveMs: this.#options.keepAliveMs,
       grouping: options.streaming,
       maxTokens: options.maxTokens === undefined
@@ -197,6 +186,7 @@ class Service {
         : checkOption("maxTokens", options.maxTokens, 1),
       report: this.#options.onError,
     });
+    this.#downloads = options.downloads && new DownloadRoutes(options.downloads, this.#options);
     this.#addRoutes();
     // A failed load has been told; there is nothing to go on with then.
     Promise.resolve(generator).then(() => this.#streaming.streams.recover(), () => undefined);
@@ -222,8 +212,9 @@ class Service {
 
   #addRoutes(): void {
     for (const [path, { dialect, route }] of this.#routes.paths) {
-      const spoken = { path, dialect: route.name };
-      this.#add("POST", path, dialect.errorBody, (request) => this.#generate(spoken, request));
+      const generate = (request: Request) => this.#generate(path, route, request);
+      this.#add("POST", path, dialect.errorBody, generate);
+      if (route.query) this.#add("GET", path, dialect.errorBody, generate, "generate");
     }
     for (const { describes, errorBody } of DIALECTS) {
       for (const route of describes) {
@@ -251,20 +242,39 @@ class Service {
       await this.#streaming.stop(id, await ownerOf(request));
       return new Response(null, { status: 204 });
     });
+    this.#add("POST", "/v1/tickets", native.errorBody, (request) => {
+      return this.#access.ticket(request, this.#options.bodyBytesMax);
+    }, "any");
+    for (const [method, path, serve] of this.#downloads?.routes ?? []) {
+      this.#add(method, path, native.errorBody, async (request) => {
+        return tied(request, await serve(request));
+      });
+    }
     this.#add("GET", "/health", openai.errorBody, () => this.#health());
     this.#add("GET", "/health/ready", openai.errorBody, () => this.#health());
     this.#add("GET", "/health/live", openai.errorBody, () => json({ status: "ok" }, 200));
   }
 
-  #add(method: string, path: string, errorBody: ErrorBody, serve: Serve): void {
-    this.#router.at(path, () => ({ methods: new Map(), errorBody })).methods.set(method, serve);
+  #add(
+    method: string,
+    path: string,
+    errorBody: ErrorBody,
+    serve: Serve,
+    demand = demandOf(method, path),
+  ): void {
+    const { methods } = this.#router.at(path, () => ({ methods: new Map(), errorBody }));
+    methods.set(method, { serve, demand });
   }
 
   async handle(request: Request): Promise<Response> {
+    return this.#access.finish(request, await this.#answer(request));
+  }
+
+  async #answer(request: Request): Promise<Response> {
     let errorBody: ErrorBody = openai.errorBody;
     try {
-      this.#gate.check(request);
-      // Only now: a malformed host makes the URL of the request unreadable.
+      const preflight = this.#access.begin(request);
+      if (preflight !== undefined) return preflight;
       const { pathname } = new URL(request.url);
       const match = this.#router.match(pathname);
       if (match === undefined) {
@@ -287,10 +297,14 @@ class Service {
     rest: string,
   ): Promise<Response> {
     const { method } = request;
-    const serve = methods.get(method === "HEAD" ? "GET" : method);
-    if (serve !== undefined) {
-      const response = await serve(request, rest);
-      return method === "HEAD" ? new Response(null, response) : response;
+    const action = methods.get(method === "HEAD" ? "GET" : method);
+    if (action !== undefined) {
+      await this.#access.enter(request, action.demand);
+      const response = await action.serve(request, rest);
+      if (method !== "HEAD") return response;
+      // Nobody reads it, so a reader of a stream must be told that it is gone.
+      await response.body?.cancel();
+      return new Response(null, response);
     }
     const allow = allowOf(methods);
     if (method === "OPTIONS") return new Response(null, { status: 204, headers: { allow } });
@@ -349,14 +363,24 @@ class Service {
     return json({ status, model: this.#generator.model.id }, 200);
   }
 
-  async #generate(spoken: Spoken, request: Request): Promise<Response> {
+  async #generate(path: string, route: Speech, request: Request): Promise<Response> {
     refuseCrossSite(request);
-    const owner = await ownerOf(request);
+    const manner = mannerOf(request);
+    if (manner.isGet) checkAccept(request);
     const framing = framingOf(request);
+    // It asks what a GET would say, and must start nothing.
+    if (request.method === "HEAD") {
+      const headers = { ...STREAM_HEADERS, "content-type": framing.contentType };
+      return new Response(null, { headers });
+    }
+    const owner = await ownerOf(request);
     const resumed = await this.#streaming.resume(owner, cursorOf(request), framing);
     if (resumed !== undefined) return tied(request, resumed);
     const idempotencyKey = idempotencyKeyOf(request);
-    const body = await readJsonObject(request, this.#options.bodyBytesMax);
+    const body = manner.isGet && route.query
+      ? route.query(new URL(request.url).searchParams)
+      : await readJsonObject(request, this.#options.bodyBytesMax);
+    const spoken = { path, dialect: route.shape?.(manner) ?? route.name };
     const { ask, context, exchange } = this.#accept(spoken, body, owner, idempotencyKey);
     try {
       return tied(request, await this.#streaming.answer({ ...ask, framing }, context, exchange));
@@ -401,10 +425,11 @@ class Service {
   async upgrade(request: Request): Promise<OpenSocket | Response | undefined> {
     if (!wantsSocket(request)) return undefined;
     try {
-      this.#gate.check(request);
+      this.#access.begin(request);
       if (new URL(request.url).pathname !== SOCKET_PATH) return undefined;
-      refuseCrossSite(request);
       checkHandshake(request);
+      refuseCrossSite(request);
+      await this.#access.enter(request, "generate");
       if (this.#isDraining) this.#ready();
       const owner = await ownerOf(request);
       return (socket) => this.#openSocket(socket, owner);
@@ -434,6 +459,7 @@ class Service {
 
   async drain(graceMs: number): Promise<void> {
     this.#isDraining = true;
+    this.#downloads?.shutDown();
     await this.#streaming.drain(graceMs);
     await Promise.all([...this.#sessions].map((session) => session.shutDown()));
   }

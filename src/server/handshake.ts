@@ -4,6 +4,7 @@
  * @module
  */
 import { RequestError } from "../errors.ts";
+import { isSameOrigin, visitOf } from "./gate.ts";
 
 /**
  * Sees that a handshake is whole and is not begun by a page of another origin: browsers let any
@@ -11,7 +12,8 @@ import { RequestError } from "../errors.ts";
  *
  * @throws RequestError with status 400 or 403
  */
-export function checkHandshake({ headers, url }: Request): void {
+export function checkHandshake(request: Request): void {
+  const { headers } = request;
   const isWhole = /\bupgrade\b/i.test(headers.get("connection") ?? "") &&
     /^[A-Za-z0-9+/]{22}==$/.test(headers.get("sec-websocket-key") ?? "") &&
     headers.get("sec-websocket-version") === "13";
@@ -22,11 +24,7 @@ export function checkHandshake({ headers, url }: Request): void {
       { code: "invalid_handshake" },
     );
   }
-  const origin = headers.get("origin");
-  const host = headers.get("host") ?? new URL(url).host;
-  if (origin === null || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) {
-    return;
-  }
+  if (!headers.has("origin") || visitOf(request).isTrusted || isSameOrigin(request)) return;
   throw new RequestError(
     "Cannot open the socket: it is asked for by a page of another origin",
     [],

@@ -3,9 +3,12 @@
  *
  * @module
  */
+export type { AccessOptions } from "./access.ts";
 export { createHandler } from "./handler.ts";
 export type { Handler, HandlerOptions, OpenSocket } from "./handler.ts";
 export type { Socket, SocketLimits, SocketListener } from "./socket.ts";
+export { createKey, parseKeys } from "./keys.ts";
+export type { ApiKey, Scope } from "./keys.ts";
 export { inProcessFetch } from "./fetch.ts";
 export type { Fetch } from "./fetch.ts";
 export type {

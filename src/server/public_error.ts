@@ -7,7 +7,7 @@
  * @module
  */
 import { type FieldError, OverloadedError, RequestError, SluiceError } from "../errors.ts";
-import type { ErrorEvent } from "../stream/event.ts";
+import type { ErrorEvent, StreamEvent } from "../stream/event.ts";
 
 /** A failure as dialects write it. */
 export interface PublicError {
@@ -28,6 +28,7 @@ const SENTENCES = {
   library_error: "Cannot finish the generation: the native library failed",
   shape_error: "Cannot finish the generation: the model's graph is not valid",
   engine_error: "Cannot finish the generation: the engine failed",
+  upstream_error: "Cannot finish the generation: the server behind this one failed",
   cancelled: "Cannot finish the generation: it was cancelled",
   internal_error: "Cannot answer the request: the server failed",
 } as const;
@@ -67,4 +68,14 @@ export function publicError(thrown: unknown): PublicError {
 export function publicEvent(event: ErrorEvent): ErrorEvent {
   const { code, message, hints } = failure(event.code, event.hints);
   return { type: "error", code, message, hints: [...hints] };
+}
+
+/** What an event says of an answer that is not whole; undefined where it says nothing of it. */
+export function failureOf(event: StreamEvent): PublicError | undefined {
+  if (event.type === "error") return { ...event, status: 500, fields: [] };
+  if (event.type !== "complete") return undefined;
+  const { finishReason } = event;
+  return finishReason === "cancelled" || finishReason === "error"
+    ? failure("cancelled")
+    : undefined;
 }

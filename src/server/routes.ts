@@ -4,18 +4,22 @@
  * @module
  */
 import { RequestError, SluiceError } from "../errors.ts";
-import type { Dialect, GenerateRoute } from "./dialect.ts";
+import type { Dialect, Speech } from "./dialect.ts";
+import { chatStream } from "./dialects/chat_stream.ts";
+import { content } from "./dialects/content.ts";
+import { infer } from "./dialects/infer.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
+import { tgi } from "./dialects/tgi.ts";
 
 /** A route with the language that it belongs to. */
 export interface SpokenRoute {
   readonly dialect: Dialect;
-  readonly route: GenerateRoute;
+  readonly route: Speech;
 }
 
 /** Every language; a new one is a row here. */
-export const DIALECTS: readonly Dialect[] = [openai, native];
+export const DIALECTS: readonly Dialect[] = [openai, native, content, chatStream, infer, tgi];
 
 /** Whether a request can have this path: as a URL writes it, and without a wildcard. */
 function isPath(path: string): boolean {
@@ -34,9 +38,9 @@ export class Routes {
    */
   constructor(rebound: Readonly<Record<string, string>> = {}) {
     for (const dialect of DIALECTS) {
-      for (const route of dialect.generates) {
+      for (const route of dialect.generates) this.#byPath.set(route.path, { dialect, route });
+      for (const route of [...dialect.generates, ...dialect.speaks ?? []]) {
         this.#byName.set(route.name, { dialect, route });
-        this.#byPath.set(route.path, { dialect, route });
       }
     }
     for (const [path, name] of Object.entries(rebound)) this.#bind(path, name);

@@ -167,19 +167,21 @@ export async function collect(reader: StreamReader): Promise<Completion | ErrorE
   let text = "";
   let reasoning = "";
   const ids: number[] = [];
+  const tokens: Completion["tokens"][number][] = [];
   let usage: Parameters<typeof usageOf>[1];
   for (;;) {
     const event = (await reader.next())?.event;
     if (event === undefined) return undefined;
     if (event.type === "token") {
       ids.push(...event.ids);
+      tokens.push({ ids: event.ids, text: event.text });
       if (event.channel === "reasoning") reasoning += event.text;
       else text += event.text;
     } else if (event.type === "usage") usage = event;
     else if (event.type === "error") return event;
     else if (event.type === "complete") {
       const { finishReason, stats } = event;
-      return { text, reasoning, ids, finishReason, usage: usageOf(stats, usage), stats };
+      return { text, reasoning, ids, tokens, finishReason, usage: usageOf(stats, usage), stats };
     }
   }
 }

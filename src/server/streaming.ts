@@ -51,6 +51,8 @@ export interface StreamingOptions {
   readonly generator: Promise<Generator>;
   /** The generator, if new generations are taken now; throws the refusal otherwise. */
   readonly ready: () => Generator;
+  /** The generator as an owner may use it; throws where it has used up what it may. */
+  readonly take: (owner: string, generator: Generator) => Generator;
   readonly keepAliveMs: number;
   /** Several events in one chunk; undefined is one each. */
   readonly grouping: StreamingConfig | undefined;
@@ -235,7 +237,8 @@ export class Streaming {
     const exchange = this.#exchangeOf(stream.record);
     const isWhole = !exchange.stream && view.dialect === undefined;
     if (view.isLate !== true || cursor !== undefined || isWhole) {
-      return this.#respond(await this.#attach(stream, exchange, cursor), view);
+      const { dialect = keptOf(stream.record).dialect } = view;
+      return this.#respond(await this.#attach(stream, exchange, cursor, dialect), view);
     }
     const opening = await snapshotOf(stream);
     const seen = opening.at(-1);
@@ -348,9 +351,9 @@ export class Streaming {
   ): Promise<Stream> {
     this.streams.admit(ask.owner);
     const { onDisconnect, isResumable } = delivery;
-    const { ready, report } = this.#options;
+    const { ready, take, report } = this.#options;
     const progress = request.events && new Progress();
-    const run = await Run.begin(ready(), this.#capped(request), report, progress);
+    const run = await Run.begin(take(ask.owner, ready()), this.#capped(request), report, progress);
     try {
       ready();
     } catch (refusal) {
@@ -386,9 +389,12 @@ export class Streaming {
     stream: Stream,
     exchange: Exchange,
     cursor: Cursor | undefined,
+    dialect?: string,
   ): Promise<Attached> {
+    const isWhole = dialect !== undefined &&
+      this.#options.routes.named(dialect).route.readsFromStart === true;
     // Part of an event is written again with what the event before it said.
-    const seq = cursor === undefined
+    const seq = cursor === undefined || isWhole
       ? 0
       : cursor.part === undefined
       ? cursor.seq + 1
@@ -432,11 +438,12 @@ export class Streaming {
       return withEnding(new Response(body, { headers }), ending);
     }
     const { framing } = view;
-    const { dialect } = routes.named(view.dialect ?? keptOf(stream.record).dialect);
+    const { dialect, route } = routes.named(view.dialect ?? keptOf(stream.record).dialect);
     const body = eventStream({
       reader,
       encode: this.encoder(attached, view.dialect),
-      id,
+      id: route.frames === undefined ? id : undefined,
+      frames: route.frames,
       cursor,
       opening,
       progress,

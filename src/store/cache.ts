@@ -26,3 +26,21 @@ export function cacheFolder(
 export function modelsFolder(cache: string = cacheFolder()): string {
   return join(cache, "models");
 }
+
+/**
+ * The folder that Hugging Face's tools share: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else
+ * `huggingface/hub` in `$XDG_CACHE_HOME` or `~/.cache`. Absolute; it may not exist yet.
+ */
+export function hubFolder(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return env.HF_HUB_CACHE ? resolve(env.HF_HUB_CACHE) : join(hubHome(env), "hub");
+}
+
+/** The folder of Hugging Face's tools, where their token lies too. Absolute. */
+export function hubHome(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  if (env.HF_HOME) return resolve(env.HF_HOME);
+  return resolve(env.XDG_CACHE_HOME || join(env.HOME || homedir(), ".cache"), "huggingface");
+}

@@ -47,8 +47,12 @@ export interface StreamParts {
   readonly logBytesMax: number;
   /** Told how many events were dropped to stay within them. */
   readonly onDrop: (events: number) => void;
+  /** Told when a pause has lasted `pauseMs`. */
+  readonly onPauseEnd: () => void;
   /** How long the store may take before an event is published without it. */
   readonly storeTimeoutMs: number;
+  /** How long it may pause without a reader; 0 is for ever. Default for ever. */
+  readonly pauseMs?: number | undefined;
   /** How long the right to append outlives its holder. */
   readonly leaseMs: number;
   /** Told of every failure of the store. */
@@ -203,6 +207,12 @@ export class Stream {
       await this.over;
     } else if (typeof onDisconnect === "object") {
       this.#grace = setTimeout(() => this.stop(), onDisconnect.graceMs);
+    } else if (onDisconnect === "pause" && this.#parts.pauseMs && !this.#parts.store?.shared) {
+      // It holds its place in the engine. Readers of a shared store are not seen here.
+      this.#grace = setTimeout(() => {
+        this.#parts.onPauseEnd();
+        this.stop();
+      }, this.#parts.pauseMs);
     } else this.#wake?.();
   }
 

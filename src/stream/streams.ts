@@ -20,6 +20,8 @@ export interface StreamLimits {
   logBytesMax?: number;
   /** Bytes of all ended streams in memory; the oldest are dropped. Default 64 MiB. */
   memoryBytesMax?: number;
+  /** Milliseconds that a stream may pause without a reader; 0 is no limit. Default 5 minutes. */
+  pauseMs?: number;
   /** Milliseconds that an ended stream can be read again from memory. Default 5 minutes. */
   ageMs?: number;
   /** Milliseconds that a store keeps a stream and what it was asked for. Default 24 hours. */
@@ -58,6 +60,8 @@ export interface StreamCounts {
   expiredReaders: number;
   /** Events dropped from memory by `logBytesMax`; a store may have them still. */
   droppedEvents: number;
+  /** Pauses that nobody came back from in time. */
+  endedPauses: number;
   /** Ended streams dropped by `ageMs` and `memoryBytesMax`. */
   droppedStreams: number;
   /** Streams that the store forgot by `storeAgeMs`. */
@@ -105,6 +109,7 @@ const DEFAULTS: Required<StreamLimits> = {
   streamsMax: 64,
   logBytesMax: 1 << 20,
   memoryBytesMax: 64 << 20,
+  pauseMs: 5 * 60_000,
   ageMs: 5 * 60_000,
   storeAgeMs: 24 * 3_600_000,
   stallMs: 30_000,
@@ -154,6 +159,7 @@ export class Streams {
     stalledReaders: 0,
     expiredReaders: 0,
     droppedEvents: 0,
+    endedPauses: 0,
     droppedStreams: 0,
     sweptStreams: 0,
     storeFailures: 0,
@@ -348,7 +354,7 @@ export class Streams {
   }
 
   #parts(record: StreamRecord, onDisconnect: OnDisconnect): StreamParts {
-    const { logBytesMax, storeTimeoutMs, leaseMs } = this.limits;
+    const { logBytesMax, storeTimeoutMs, pauseMs, leaseMs } = this.limits;
     return {
       record,
       onDisconnect,
@@ -356,7 +362,9 @@ export class Streams {
       holder: this.#holder,
       logBytesMax,
       onDrop: (events) => this.#counts.droppedEvents += events,
+      onPauseEnd: () => this.#counts.endedPauses++,
       storeTimeoutMs,
+      pauseMs,
       leaseMs,
       report: (failure) => this.#report(failure),
       amend: this.#options.amend,

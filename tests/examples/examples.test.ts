@@ -54,6 +54,30 @@ describe("examples/streaming_sse.ts", () => {
   }, 60_000);
 });
 
+describe("examples/streaming_generation.ts", () => {
+  /** The ids of each line, and all of the text. */
+  async function groups(interval: string): Promise<{ ids: string[][]; text: string }> {
+    const flags = ["--buffer-size", "5", "--flush-interval", interval];
+    const lines = (await output(["examples/streaming_generation.ts", ...flags])).trimEnd();
+    const rows = lines.split("\n").map((line) => /^(\d+(?: \d+)*)\t(".*")$/.exec(line)!);
+    return {
+      ids: rows.map(([, ids]) => ids!.split(" ")),
+      text: rows.map(([, , text]) => JSON.parse(text!)).join(""),
+    };
+  }
+
+  test("prints ids and text in groups as it is told, the same in all of them", async () => {
+    const full = await groups("60000ms");
+    expect(full.text).toMatch(/\p{L}{3}/u);
+    expect(full.ids.length).toBeGreaterThan(1);
+    for (const ids of full.ids.slice(0, -1)) expect(ids.length).toBe(5);
+    const quick = await groups("25ms");
+    expect(quick.text).toBe(full.text);
+    expect(quick.ids.flat()).toEqual(full.ids.flat());
+    for (const ids of quick.ids) expect(ids.length).toBeLessThanOrEqual(5);
+  }, 60_000);
+});
+
 describe("examples/resume.ts", () => {
   test("prints the whole answer though its connection was cut", async () => {
     const text = await output(["examples/resume.ts"]);

@@ -24,12 +24,14 @@ function setWritable(path: string, isWritable: boolean): void {
   closeSync(file);
 }
 
-/** A stream of which the first token was read, and whose third waits for a gate. */
+/** A stream of which the first token was read; its second and third wait for a gate each. */
 async function begin(path: string) {
+  const second = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   const script: Script = () => [
     START,
     token("a", 1),
+    second.promise,
     token("b", 2),
     gate.promise,
     token("c", 3),
@@ -42,7 +44,15 @@ async function begin(path: string) {
   await chunks.next();
   expect(await chunks.next()).toContain('"a"');
   const health = async () => (await jsonOf(served.handler, get("/health"))).body["status"];
-  return { ...served, store, chunks, gate, health, id: response.headers.get("x-stream-id")! };
+  return {
+    ...served,
+    store,
+    chunks,
+    second,
+    gate,
+    health,
+    id: response.headers.get("x-stream-id")!,
+  };
 }
 
 /** Resolves once the condition holds. */
@@ -59,9 +69,10 @@ afterAll(() => rm(folder, { recursive: true }));
 describe("a SQLite file that becomes read-only in mid-stream", () => {
   it("ends no stream: it goes on with a notice, and is read again from memory", async () => {
     const path = join(folder, "ends_none.db");
-    const { handler, failures, store, chunks, gate, health, id } = await begin(path);
+    const { handler, failures, store, chunks, second, gate, health, id } = await begin(path);
     expect(await health()).toBe("ok");
     setWritable(path, false);
+    second.resolve();
     expect(await chunks.next()).toMatch(/^: notice: not resumable after a restart/);
     expect(await chunks.next()).toContain('"b"');
     expect(await health()).toBe("degraded");
@@ -86,9 +97,10 @@ describe("a SQLite file that becomes read-only in mid-stream", () => {
 describe("a SQLite file that another program locks in mid-stream", () => {
   it("ends no stream, and has everything once it is free", async () => {
     const path = join(folder, "locked.db");
-    const { store, chunks, gate, health, id, failures } = await begin(path);
+    const { store, chunks, second, gate, health, id, failures } = await begin(path);
     const other = new DatabaseSync(path);
     other.exec("BEGIN IMMEDIATE");
+    second.resolve();
     expect(await chunks.next()).toMatch(/^: notice: not resumable after a restart/);
     expect(await chunks.next()).toContain('"b"');
     expect(await health()).toBe("degraded");

@@ -55,7 +55,7 @@ describe("createHandler() routes", () => {
   });
 
   it.each([
-    "/",
+    "/nowhere",
     "/v1",
     "/v1/models/",
     "/v1/stream/",

@@ -1,4 +1,4 @@
-/** publicError() and publicEvent(): what a client may be told. */
+/** publicError(), publicEvent() and failureOf(): what a client may be told. */
 import { describe, expect, it } from "bun:test";
 import {
   ContextFullError,
@@ -13,7 +13,8 @@ import {
   ShapeError,
   SluiceError,
 } from "../../src/errors.ts";
-import { failure, publicError, publicEvent } from "../../src/server/public_error.ts";
+import { failure, failureOf, publicError, publicEvent } from "../../src/server/public_error.ts";
+import { complete, START, token, usage } from "../support/mock_generator.ts";
 
 const SECRET = "/home/me/secret.gguf";
 
@@ -89,5 +90,19 @@ describe("publicEvent()", () => {
     const told = publicEvent({ type: "error", code: SECRET, message: SECRET, hints: [SECRET] });
     expect(told.code).toBe("internal_error");
     expect(JSON.stringify(told)).not.toContain("secret");
+  });
+});
+
+describe("failureOf()", () => {
+  it("tells of errors, and of ends that are none", () => {
+    const error = publicEvent({ type: "error", code: "engine_error", message: "", hints: ["h"] });
+    expect(failureOf(error)).toMatchObject(failure("engine_error", ["h"]));
+    for (const reason of ["cancelled", "error"] as const) {
+      expect(failureOf(complete(1, reason))).toEqual(failure("cancelled"));
+    }
+    for (const reason of ["eos", "stop", "length", "tool_calls"] as const) {
+      expect(failureOf(complete(1, reason))).toBe(undefined);
+    }
+    for (const event of [START, token("a", 1), usage(1)]) expect(failureOf(event)).toBe(undefined);
   });
 });

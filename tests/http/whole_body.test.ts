@@ -43,6 +43,7 @@ describe("wholeBody()", () => {
       text: "a b",
       reasoning: "hm",
       ids: [101, 102, 7, 8],
+      tokens: [{ ids: [101], text: "hm" }, { ids: [102], text: "" }, { ids: [7, 8], text: "a b" }],
       finishReason: "stop",
       usage: { type: "usage", promptTokens: 5, completionTokens: 4, cachedTokens: 3 },
       stats: complete(4).stats,

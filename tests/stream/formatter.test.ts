@@ -1,5 +1,6 @@
 /** SseFormatter: its strings, byte for byte. */
 import { describe, expect, it } from "bun:test";
+import fc from "fast-check";
 import type { CompleteEvent, TokenEvent } from "../../src/stream/event.ts";
 import { SseFormatter } from "../../src/stream/formatter.ts";
 import { SseParser } from "../../src/stream/sse.ts";
@@ -120,5 +121,15 @@ describe("SseFormatter", () => {
     expect(new SseFormatter().formatError("a\n\ndata: b")).toBe(
       'data: {"error":"a\\n\\ndata: b"}\n\n',
     );
+  });
+
+  it("begins each message with data: and ends it with a blank line, whatever the text", () => {
+    const formatter = new SseFormatter();
+    fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => {
+      for (const line of [formatter.formatToken(token(text)), formatter.formatError(text)]) {
+        expect(line).toMatch(/^data: [^\r\n]+\n\n$/);
+        expect(Object.values(JSON.parse(line.slice("data: ".length)))).toEqual([text]);
+      }
+    }));
   });
 });

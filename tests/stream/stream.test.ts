@@ -145,4 +145,35 @@ describe("Stream", () => {
     expect(types).toEqual(["start", "token", "complete"]);
     expect(stream.ended).toBe(true);
   });
+
+  it("ends a pause that nobody comes back from within its limit", async () => {
+    const source = new FakeSource(tokens(9));
+    let ended = 0;
+    const parts = streamParts({ onDisconnect: "pause", pauseMs: 20, onPauseEnd: () => ended++ });
+    const stream = Stream.begin(parts, START, source);
+    const first = stream.attach(0);
+    await first.next();
+    await first.close();
+    const second = stream.attach(1);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(source.stopped).toBe(0);
+    expect((await second.next())?.event).toEqual(tokens(1)[0]);
+    await second.close();
+    await stream.over;
+    expect(source.stopped).toBe(1);
+    expect(ended).toBe(1);
+  });
+
+  it("pauses without end where there is no limit", async () => {
+    const source = new FakeSource(tokens(9));
+    const stream = Stream.begin(streamParts({ onDisconnect: "pause", pauseMs: 0 }), START, source);
+    const reader = stream.attach(0);
+    await reader.next();
+    await reader.close();
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(source.stopped).toBe(0);
+    expect(stream.ended).toBe(false);
+    stream.stop();
+    await stream.over;
+  });
 });

@@ -15,6 +15,7 @@ export function streamParts(more: Partial<StreamParts> = {}): StreamParts {
     holder: "test",
     logBytesMax: 1 << 20,
     onDrop: () => undefined,
+    onPauseEnd: () => undefined,
     storeTimeoutMs: 250,
     leaseMs: 1000,
     report: (failure) => {

@@ -46,6 +46,6 @@ describe("planLaunch()", () => {
   });
 
   it.each([[[]], [["start"]], [["constructor"]]])("refuses %j with the names it knows", (argv) => {
-    expect(() => planLaunch(argv, "bun")).toThrow("expected one of serve, generate, test, bench");
+    expect(() => planLaunch(argv, "bun")).toThrow("expected one of serve, generate, keys, test");
   });
 });

@@ -9,6 +9,7 @@ import type { SocketListener } from "../socket.ts";
 import {
   DEFAULT_ADDRESS,
   type RunningServer,
+  schemeOf,
   type ServeOptions,
   urlOf,
   withKeepAlive,
@@ -43,6 +44,7 @@ export function serve(options: ServeOptions): RunningServer {
   const server = Bun.serve({
     hostname: options.hostname ?? DEFAULT_ADDRESS.hostname,
     port: options.port ?? DEFAULT_ADDRESS.port,
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
     idleTimeout: IDLE_TIMEOUT_S,
     maxRequestBodySize: REQUEST_BYTES_MAX,
     // Bun's own error page shows the exception and the working folder.
@@ -95,7 +97,7 @@ export function serve(options: ServeOptions): RunningServer {
   return {
     hostname,
     port,
-    url: urlOf(hostname, port),
+    url: urlOf(hostname, port, schemeOf(options)),
     async stop(graceMs = 0) {
       // The first stop() waits for open streams without end; it is the second that closes them.
       const closed = server.stop();

@@ -8,11 +8,13 @@
 import { STATUS_CODE } from "@std/http/status";
 import { type Route, route } from "@std/http/unstable-route";
 import { within } from "../../stream/within.ts";
-import type { OpenSocket } from "../handler.ts";
+import { visitOf } from "../gate.ts";
+import type { Handler, OpenSocket } from "../handler.ts";
 import type { SocketListener } from "../socket.ts";
 import {
   DEFAULT_ADDRESS,
   type RunningServer,
+  schemeOf,
   type ServeOptions,
   urlOf,
   withKeepAlive,
@@ -40,18 +42,12 @@ export function serve(options: DenoServeOptions): RunningServer {
   let isStopping = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  // A connection of HTTP/2 has no such header, and Deno drops it there.
-  const answer = route(options.routes ?? [], async (request) => {
-    const upgrade = await handler.upgrade?.(request);
-    if (upgrade instanceof Response) return upgrade;
-    return upgrade === undefined
-      ? withKeepAlive(await handler(request))
-      : opened(request, upgrade, sockets);
-  });
+  const answer = route(options.routes ?? [], (request) => answered(request, handler, sockets));
   const listen = (hostname: string, port: number): Deno.HttpServer<Deno.NetAddr> => {
     const server = Deno.serve({
       hostname,
       port,
+      ...options.tls,
       signal: forced.signal,
       onListen: () => undefined,
       onError: () => new Response(null, { status: STATUS_CODE.InternalServerError }),
@@ -78,7 +74,7 @@ export function serve(options: DenoServeOptions): RunningServer {
   return {
     hostname,
     port,
-    url: urlOf(hostname, port),
+    url: urlOf(hostname, port, schemeOf(options)),
     async stop(graceMs = 0) {
       isStopping = true;
       clearTimeout(timer);
@@ -100,6 +96,21 @@ export function serve(options: DenoServeOptions): RunningServer {
       await within(closed, FLUSH_MS);
     },
   };
+}
+
+/** Answers a request, with a WebSocket where it asks for one. */
+async function answered(
+  request: Request,
+  handler: Handler,
+  sockets: Set<Promise<void>>,
+): Promise<Response> {
+  visitOf(request).isRemote = true;
+  const upgrade = await handler.upgrade?.(request);
+  if (upgrade instanceof Response) return upgrade;
+  // A connection of HTTP/2 has no such header, and Deno drops it there.
+  return upgrade === undefined
+    ? withKeepAlive(await handler(request))
+    : opened(request, upgrade, sockets);
 }
 
 /** Opens a WebSocket. Deno pings it by itself and closes it where no pong comes. */

@@ -5,6 +5,14 @@
  */
 import type { Handler } from "../handler.ts";
 
+/** What a server shows and proves with TLS, both as PEM. */
+export interface Tls {
+  /** The certificate, and those between it and one that clients know. */
+  cert: string;
+  /** Its private key. */
+  key: string;
+}
+
 /** How to serve a handler. */
 export interface ServeOptions {
   /** The handler, as `createHandler` makes it. */
@@ -13,6 +21,8 @@ export interface ServeOptions {
   hostname?: string;
   /** Port to listen on; 0 is any free one. Default 8080. */
   port?: number;
+  /** Listens for TLS alone. Default plain HTTP. */
+  tls?: Tls;
 }
 
 /** A server that listens. */
@@ -33,10 +43,15 @@ export interface RunningServer {
 export const DEFAULT_ADDRESS = { hostname: "127.0.0.1", port: 8080 } as const;
 
 /** The URL of an address; an address that means every interface is reached by the local one. */
-export function urlOf(hostname: string, port: number): string {
-  if (hostname === "0.0.0.0") return `http://127.0.0.1:${port}`;
-  if (hostname === "::") return `http://[::1]:${port}`;
-  return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+export function urlOf(hostname: string, port: number, scheme = "http"): string {
+  if (hostname === "0.0.0.0") return `${scheme}://127.0.0.1:${port}`;
+  if (hostname === "::") return `${scheme}://[::1]:${port}`;
+  return `${scheme}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+/** The scheme of a server's URL. */
+export function schemeOf({ tls }: ServeOptions): "http" | "https" {
+  return tls === undefined ? "http" : "https";
 }
 
 /** Says that the connection of a stream stays open; only where it is known to be HTTP/1.1. */

@@ -33,6 +33,8 @@ export type NativeErrorType =
   | "validation"
   | "context"
   | "overloaded"
+  | "authentication"
+  | "permission"
   | "model"
   | "generation"
   | "internal";
@@ -40,6 +42,11 @@ export type NativeErrorType =
 const ERROR_TYPES: Readonly<Record<string, NativeErrorType>> = {
   context_length_exceeded: "context",
   overloaded: "overloaded",
+  rate_limit_exceeded: "overloaded",
+  missing_api_key: "authentication",
+  invalid_api_key: "authentication",
+  invalid_ticket: "authentication",
+  insufficient_scope: "permission",
   invalid_gguf: "model",
   model_error: "model",
   setup_error: "model",
@@ -47,6 +54,7 @@ const ERROR_TYPES: Readonly<Record<string, NativeErrorType>> = {
   library_error: "generation",
   shape_error: "generation",
   engine_error: "generation",
+  upstream_error: "generation",
   cancelled: "generation",
 };
 

@@ -15,6 +15,7 @@ import { acceptChat, acceptCompletion } from "./openai_request.ts";
 import { chatShape, completionShape, makeEncoder } from "./openai_response.ts";
 
 const TYPES: Readonly<Record<number, string>> = {
+  401: "authentication_error",
   403: "permission_error",
   429: "overloaded_error",
 };

@@ -13,6 +13,7 @@ import { lineAt, type SourceFile } from "./source.ts";
  * and whoever makes or takes requests shares the words of the Generator.
  */
 export const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  cli: ["load.ts", "server", "stream", "store"],
   "load.ts": ["server", "engine", "stream", "chat", "text", "store", "gguf"],
   server: ["stream", "engine/generator.ts", "engine/steering.ts"],
   relay: ["stream", "engine/generator.ts"],

@@ -190,7 +190,7 @@ export function generatedBanners(files: readonly SourceFile[]): string[] {
 }
 
 /** Folders where ggml, GGUF, templates and wire formats give the names. */
-const FOREIGN = /^src\/(cache|chat|core|ggml|gguf|graph|models|runtime|server)\//;
+const FOREIGN = /^src\/(cache|chat|core|ggml|gguf|graph|models|relay|runtime|server)\//;
 
 /** Names with underscores are foreign; what we name is camelCase. Counts, as `n_ctx`, are free. */
 export function snakeCaseNames(files: readonly SourceFile[]): string[] {
