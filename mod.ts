@@ -80,4 +80,4 @@ export {
   SluiceError,
   UpstreamError,
 } from "./src/errors.ts";
-export type { DownloadListener, Downloads } from "./src/server/downloads.ts";
+export type { DownloadListener, DownloadNotice, Downloads } from "./src/server/downloads.ts";
