@@ -345,7 +345,9 @@ describe("the library", () => {
   );
 
   test("names its CPU variant", () => {
-    expect(library.cpuVariant()).toMatch(/^(x86_64_v[234]|x86_64_v4_vnni|baseline)(\+[a-z0-9_]+)*$/);
+    expect(library.cpuVariant()).toMatch(
+      /^(x86_64_v[234]|x86_64_v4_vnni|baseline)(\+[a-z0-9_]+)*$/,
+    );
   });
 
   test("ends its workers on demand and starts them again", () => {
