@@ -86,11 +86,7 @@ export fn sluice_mapping_read(
     n_ranges: i32,
     destination: ?*ggml.Tensor,
 ) i32 {
-    const m = given("mapping", mapping) catch return failed;
-    const t = given("tensor", destination) catch return failed;
-    const n_pairs = count("n_ranges", n_ranges) catch return failed;
-    const pairs = list("ranges", ranges, 2 * n_pairs) catch return failed;
-    return status(m.read(pairs, t));
+    return status(fill(Mapping.read, mapping, ranges, n_ranges, destination));
 }
 
 export fn sluice_mapping_pack(
@@ -99,11 +95,21 @@ export fn sluice_mapping_pack(
     n_ranges: i32,
     destination: ?*ggml.Tensor,
 ) i32 {
-    const m = given("mapping", mapping) catch return failed;
-    const t = given("tensor", destination) catch return failed;
-    const n_pairs = count("n_ranges", n_ranges) catch return failed;
-    const pairs = list("ranges", ranges, 2 * n_pairs) catch return failed;
-    return status(m.pack(pairs, t));
+    return status(fill(Mapping.pack, mapping, ranges, n_ranges, destination));
+}
+
+/// Fills a tensor with pieces of a file, in one of the ways that a mapping has.
+fn fill(
+    comptime way: @TypeOf(Mapping.read),
+    mapping: ?*Mapping,
+    ranges: ?[*]const f64,
+    n_ranges: i32,
+    destination: ?*ggml.Tensor,
+) failure.Error!void {
+    const m = try given("mapping", mapping);
+    const t = try given("tensor", destination);
+    const n_pairs = try count("n_ranges", n_ranges);
+    return way(m, try list("ranges", ranges, 2 * n_pairs), t);
 }
 
 export fn sluice_packs(type_: i32, n_in: i32, n_out: i32) i32 {

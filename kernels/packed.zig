@@ -37,8 +37,7 @@ fn layoutOf(weight: *const ggml.Tensor) failure.Error!product.Weight {
 /// Puts rows of a file into the panels of `weight`, from byte `at` on, on all threads.
 pub fn fill(weight: *ggml.Tensor, at: usize, rows: []const u8) failure.Error!void {
     const layout = try layoutOf(weight);
-    const panel_bytes = layout.n_in / product.block_len * layout.format.blockBytes() *
-        product.panel_rows;
+    const panel_bytes = layout.panelBytes();
     if (rows.len % panel_bytes != 0 or at % panel_bytes != 0) {
         return failure.set(
             "Cannot fill panels with {d} bytes at {d}: expected multiples of {d}",
@@ -49,7 +48,6 @@ pub fn fill(weight: *ggml.Tensor, at: usize, rows: []const u8) failure.Error!voi
         .layout = layout,
         .rows = rows,
         .panels = weight.data.?[at..][0..rows.len],
-        .panel_bytes = panel_bytes,
     };
     pool.run(pool.cpuCount(), Filling.share, &filling);
 }
@@ -58,15 +56,15 @@ const Filling = struct {
     layout: product.Weight,
     rows: []const u8,
     panels: []u8,
-    panel_bytes: usize,
 
     fn share(context: *anyopaque) void {
         const filling: *const Filling = @ptrCast(@alignCast(context));
-        const n = filling.rows.len / filling.panel_bytes;
+        const panel_bytes = filling.layout.panelBytes();
+        const n = filling.rows.len / panel_bytes;
         const index = pool.threadIndex();
         const count = pool.teamSize();
-        const first = n * index / count * filling.panel_bytes;
-        const end = n * (index + 1) / count * filling.panel_bytes;
+        const first = n * index / count * panel_bytes;
+        const end = n * (index + 1) / count * panel_bytes;
         const layout = filling.layout;
         const rows = filling.rows[first..end];
         product.pack(layout.format, rows, filling.panels[first..end], layout.n_in);

@@ -61,7 +61,8 @@ pub const Weight = extern struct {
     n_in: usize,
     n_out: usize,
 
-    fn panelBytes(weight: *const Weight) usize {
+    /// Bytes of one panel.
+    pub fn panelBytes(weight: *const Weight) usize {
         return weight.n_in / block_len * weight.format.blockBytes() * panel_rows;
     }
 };

@@ -19,6 +19,9 @@ import type { OnDisconnect } from "../stream/stream.ts";
 import type { JsonObject } from "./fields.ts";
 import type { PublicError } from "./public_error.ts";
 
+/** The last message of the dialects that end with a sentinel. */
+export const DONE: SseMessage = { data: "[DONE]" };
+
 /** What is fixed about one answer before its first event. */
 export interface AnswerContext {
   readonly model: ModelInfo;

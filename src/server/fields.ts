@@ -88,7 +88,8 @@ export const text = expected<string>(
   (value) => typeof value === "string" && value !== "",
 );
 
-const anyText = expected<string>("a text", (value) => typeof value === "string");
+/** A text, the empty one too. */
+export const anyText = expected<string>("a text", (value) => typeof value === "string");
 
 /**
  * A field that the server knows and serves with one value only, the one that clients send by

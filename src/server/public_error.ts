@@ -70,6 +70,11 @@ export function publicEvent(event: ErrorEvent): ErrorEvent {
   return { type: "error", code, message, hints: [...hints] };
 }
 
+/** The envelope of dialects that have no codes: a sentence, and what is wrong with which field. */
+export function plainErrorBody({ message, fields }: PublicError): unknown {
+  return { error: message, ...(fields.length > 0 && { fields }) };
+}
+
 /** What an event says of an answer that is not whole; undefined where it says nothing of it. */
 export function failureOf(event: StreamEvent): PublicError | undefined {
   if (event.type === "error") return { ...event, status: 500, fields: [] };

@@ -24,7 +24,7 @@ import {
   samplingOptions,
   text,
 } from "../fields.ts";
-import { failureOf, type PublicError } from "../public_error.ts";
+import { failureOf, plainErrorBody } from "../public_error.ts";
 import { queryBody } from "../query.ts";
 
 /** The ways to say what is to be answered. */
@@ -57,10 +57,6 @@ const JSON_DATA = {
 } as const;
 const TEXT_DATA = { piece: (text: string) => text, end: "[DONE]", alwaysEnds: true } as const;
 
-function errorBody({ message, fields }: PublicError): unknown {
-  return { error: message, ...(fields.length > 0 && { fields }) };
-}
-
 function encoderOf({ hasEvents, piece, end, alwaysEnds }: Shape): Encode {
   const message = (event: string, data: string): SseMessage =>
     hasEvents ? { event, data } : { data };
@@ -68,7 +64,7 @@ function encoderOf({ hasEvents, piece, end, alwaysEnds }: Shape): Encode {
   return (event: StreamEvent): SseMessage[] => {
     const failure = failureOf(event);
     if (failure !== undefined) {
-      const data = JSON.stringify(errorBody(failure));
+      const data = JSON.stringify(plainErrorBody(failure));
       // Among lines of text only its name tells an error.
       const error = alwaysEnds ? { event: "error", data } : message("error", data);
       return alwaysEnds ? [error, done] : [error];
@@ -105,7 +101,7 @@ function acceptAs(encode: Encode, body: JsonObject): Exchange {
     delivery: deliveryOf(fields),
     stream: true,
     encoder: () => encode,
-    errorBody,
+    errorBody: plainErrorBody,
   };
 }
 
@@ -138,5 +134,5 @@ export const chatStream: Dialect = {
     speechOf("chat_events_text", { ...TEXT_DATA, hasEvents: true }),
   ],
   describes: [],
-  errorBody,
+  errorBody: plainErrorBody,
 };

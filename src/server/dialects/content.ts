@@ -11,13 +11,13 @@ import * as v from "valibot";
 import type { GenerateRequest } from "../../engine/generator.ts";
 import type { StreamEvent } from "../../stream/event.ts";
 import type { SseMessage } from "../../stream/sse.ts";
-import type { Dialect, Exchange } from "../dialect.ts";
+import { type Dialect, DONE, type Exchange } from "../dialect.ts";
 import {
+  anyText,
   boolean,
   checkFields,
   deliveryFields,
   deliveryOf,
-  expected,
   type JsonObject,
   messages,
   objectOf,
@@ -25,25 +25,19 @@ import {
   samplingFields,
   samplingOptions,
 } from "../fields.ts";
-import { failureOf, type PublicError } from "../public_error.ts";
+import { failureOf, plainErrorBody } from "../public_error.ts";
 
 const schema = objectOf("an object", {
   ...samplingFields,
   ...deliveryFields,
-  model: v.nullish(expected<string>("a text", (value) => typeof value === "string")),
+  model: v.nullish(anyText),
   messages,
   stream: v.nullish(boolean),
 });
 
-const DONE: SseMessage = { data: "[DONE]" };
-
-function errorBody({ message, fields }: PublicError): unknown {
-  return { error: message, ...(fields.length > 0 && { fields }) };
-}
-
 function encode(event: StreamEvent): SseMessage[] {
   const failure = failureOf(event);
-  if (failure !== undefined) return [{ data: JSON.stringify(errorBody(failure)) }, DONE];
+  if (failure !== undefined) return [{ data: JSON.stringify(plainErrorBody(failure)) }, DONE];
   if (event.type === "complete") return [DONE];
   const isText = event.type === "snapshot" ||
     (event.type === "token" && event.channel !== "reasoning");
@@ -60,7 +54,7 @@ function accept(body: JsonObject): Exchange {
     stop: fields.stop,
     ignoreEos: fields.ignore_eos,
   });
-  const accepted = { request, delivery: deliveryOf(fields), errorBody };
+  const accepted = { request, delivery: deliveryOf(fields), errorBody: plainErrorBody };
   if (fields.stream === false) {
     return { ...accepted, stream: false, answer: ({ text }) => ({ content: text }) };
   }
@@ -77,5 +71,5 @@ export const content: Dialect = {
     encoder: () => encode,
   }],
   describes: [],
-  errorBody,
+  errorBody: plainErrorBody,
 };

@@ -12,13 +12,13 @@ import * as v from "valibot";
 import type { GenerateRequest } from "../../engine/generator.ts";
 import type { FinishReason, StreamEvent } from "../../stream/event.ts";
 import type { SseMessage } from "../../stream/sse.ts";
-import type { Completion, Dialect, Encode, Exchange } from "../dialect.ts";
+import { type Completion, type Dialect, DONE, type Encode, type Exchange } from "../dialect.ts";
 import {
+  anyText,
   boolean,
   checkFields,
   deliveryFields,
   deliveryOf,
-  expected,
   type JsonObject,
   messages,
   objectOf,
@@ -28,13 +28,13 @@ import {
   samplingOptions,
   text,
 } from "../fields.ts";
-import { failureOf, type PublicError } from "../public_error.ts";
+import { failureOf, plainErrorBody } from "../public_error.ts";
 import { queryBody } from "../query.ts";
 
 const schema = objectOf("an object", {
   ...samplingFields,
   ...deliveryFields,
-  model: v.nullish(expected<string>("a text", (value) => typeof value === "string")),
+  model: v.nullish(anyText),
   prompt: v.nullish(text),
   messages: v.nullish(messages),
   stream: v.nullish(boolean),
@@ -48,12 +48,6 @@ const schema = objectOf("an object", {
 interface Flags {
   readonly hasIds: boolean;
   readonly hasComplete: boolean;
-}
-
-const DONE: SseMessage = { data: "[DONE]" };
-
-function errorBody({ message, fields }: PublicError): unknown {
-  return { error: message, ...(fields.length > 0 && { fields }) };
 }
 
 /** A call of a tool is where the model ended by itself. */
@@ -73,7 +67,7 @@ function tokenMessages(ids: readonly number[], text: string, hasIds: boolean): S
 function encoderOf({ hasIds, hasComplete }: Flags): Encode {
   return (event: StreamEvent): SseMessage[] => {
     const failure = failureOf(event);
-    if (failure !== undefined) return [{ data: JSON.stringify(errorBody(failure)) }, DONE];
+    if (failure !== undefined) return [{ data: JSON.stringify(plainErrorBody(failure)) }, DONE];
     switch (event.type) {
       case "token":
         return tokenMessages(event.ids, event.text, hasIds);
@@ -123,7 +117,7 @@ function accept(body: JsonObject): Exchange {
     stop: fields.stop,
     ignoreEos: fields.ignore_eos,
   });
-  const accepted = { request, delivery: deliveryOf(fields), errorBody };
+  const accepted = { request, delivery: deliveryOf(fields), errorBody: plainErrorBody };
   if (fields.stream !== true) return { ...accepted, stream: false, answer };
   const flags = {
     hasIds: fields.include_token_ids ?? false,
@@ -142,5 +136,5 @@ export const infer: Dialect = {
     query: (params) => ({ stream: true, ...queryBody(params, ["prompt", "stop"]) }),
   }],
   describes: [],
-  errorBody,
+  errorBody: plainErrorBody,
 };

@@ -7,6 +7,7 @@ import * as v from "valibot";
 import type { GenerateRequest } from "../../engine/generator.ts";
 import type { AnswerContext, Exchange } from "../dialect.ts";
 import {
+  anyText,
   boolean,
   checkFields,
   deliveryFields,
@@ -38,7 +39,7 @@ const isEmptyObject = (value: unknown): boolean =>
 const sharedFields = {
   ...samplingFields,
   ...deliveryFields,
-  model: v.nullish(expected<string>("a text", (value) => typeof value === "string")),
+  model: v.nullish(anyText),
   max_completion_tokens: v.nullish(integerFrom(1)),
   stream: v.nullish(boolean),
   stream_options: v.nullish(

@@ -12,6 +12,7 @@ import type { SseMessage } from "../../stream/sse.ts";
 import {
   type AnswerContext,
   type Completion,
+  DONE,
   type Encode,
   type Usage,
   usageOf,
@@ -83,8 +84,6 @@ function head({ id, created, model }: AnswerContext, idPrefix: string, object: s
   const system_fingerprint = model.fingerprint ?? "sluice";
   return { id: idPrefix + id, object, created, model: model.id, system_fingerprint };
 }
-
-const DONE: SseMessage = { data: "[DONE]" };
 
 /** The encoder of one stream. */
 export function makeEncoder(
