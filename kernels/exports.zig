@@ -5,6 +5,7 @@ const library = @import("library.zig");
 const failure = @import("failure.zig");
 const log = @import("log.zig");
 const tensor = @import("tensor.zig");
+const attention = @import("attention.zig");
 const compute = @import("compute.zig");
 const packed_weight = @import("packed.zig");
 const row = @import("row.zig");
@@ -133,6 +134,29 @@ export fn sluice_multiply(
     const w = given("weight", weight) catch return null;
     const t = given("tiles", tiles) catch return null;
     return packed_weight.multiply(c, w, t) catch null;
+}
+
+export fn sluice_attends(n_embd_head: i32) i32 {
+    const n = count("n_embd_head", n_embd_head) catch return failed;
+    return @intFromBool(attention.accepts(n));
+}
+
+export fn sluice_attention(
+    context: ?*ggml.Context,
+    q: ?*ggml.Tensor,
+    k: ?*ggml.Tensor,
+    v: ?*ggml.Tensor,
+    mask: ?*ggml.Tensor,
+    scale: f32,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    return attention.node(c, .{
+        .q = given("q", q) catch return null,
+        .k = given("k", k) catch return null,
+        .v = given("v", v) catch return null,
+        .mask = given("mask", mask) catch return null,
+        .scale = scale,
+    }) catch null;
 }
 
 export fn sluice_tensor_place(buffer: ?*ggml.Buffer, placed: ?*ggml.Tensor, offset: f64) i32 {

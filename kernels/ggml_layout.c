@@ -23,7 +23,7 @@ AT(name, 256);
 AT(extra, 320);
 _Static_assert(sizeof(struct ggml_tensor) == 336, "ggml.zig: Tensor");
 _Static_assert(sizeof(struct ggml_init_params) == 24, "ggml.zig: InitParams");
-_Static_assert(sizeof(enum ggml_type) == 4 && GGML_TYPE_F32 == 0 && GGML_TYPE_I8 == 24, "ggml.zig: Type");
+_Static_assert(sizeof(enum ggml_type) == 4 && GGML_TYPE_F32 == 0 && GGML_TYPE_F16 == 1 && GGML_TYPE_I8 == 24, "ggml.zig: Type");
 _Static_assert(GGML_TYPE_Q4_0 == 2 && GGML_TYPE_Q4_1 == 3 && GGML_TYPE_Q8_0 == 8, "product.zig: Format");
 _Static_assert(GGML_N_TASKS_MAX == -1, "ggml.zig: n_tasks_max");
 _Static_assert(GGML_STATUS_ALLOC_FAILED == -2 && GGML_STATUS_ABORTED == 1, "ggml.zig: Status");

@@ -1,5 +1,6 @@
 //! Weights in panels as ggml tensors, and the two graph ops that read them (cpu/product.zig).
 const std = @import("std");
+const custom = @import("custom.zig");
 const ggml = @import("ggml.zig");
 const failure = @import("failure.zig");
 const pool = @import("cpu/pool.zig");
@@ -82,7 +83,8 @@ pub fn quantize(context: *ggml.Context, values: *ggml.Tensor) failure.Error!*ggm
         );
     }
     const row_bytes = product.tileBytes(@intCast(values.ne[0]), 1);
-    return custom(context, .i8, .{ @intCast(row_bytes), values.ne[1] }, &.{values}, &quantizeNode);
+    const ne: [2]i64 = .{ @intCast(row_bytes), values.ne[1] };
+    return custom.node(context, .i8, ne, &.{values}, &quantizeNode, null);
 }
 
 /// A node that multiplies a weight in panels [n_in, n_out] with the tiles of n_tokens; f32
@@ -100,29 +102,7 @@ pub fn multiply(
         });
     }
     const ne: [2]i64 = .{ weight.ne[1], tiles.ne[1] };
-    return custom(context, .f32, ne, &.{ weight, tiles }, &multiplyNode);
-}
-
-fn custom(
-    context: *ggml.Context,
-    type_: ggml.Type,
-    ne: [2]i64,
-    sources: []const *ggml.Tensor,
-    op: ggml.CustomOp,
-) *ggml.Tensor {
-    return ggml.ggml_custom_4d(
-        context,
-        type_,
-        ne[0],
-        ne[1],
-        1,
-        1,
-        sources.ptr,
-        @intCast(sources.len),
-        op,
-        ggml.n_tasks_max,
-        null,
-    );
+    return custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
 }
 
 fn kernels() *const product.Functions {
@@ -139,7 +119,7 @@ fn quantizeNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) call
         @intCast(values.ne[0]),
         @intCast(values.ne[1]),
         node.data.?,
-        .{ .index = @intCast(ith), .count = @intCast(nth) },
+        custom.share(ith, nth),
     );
 }
 
@@ -151,6 +131,6 @@ fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) call
         tiles.data.?,
         @intCast(tiles.ne[1]),
         @ptrCast(@alignCast(node.data.?)),
-        .{ .index = @intCast(ith), .count = @intCast(nth) },
+        custom.share(ith, nth),
     );
 }

@@ -14,6 +14,7 @@
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
+const half = @import("half.zig");
 
 /// Rows of a panel.
 pub const panel_rows = 16;
@@ -72,7 +73,8 @@ pub const Share = extern struct {
     index: usize,
     count: usize,
 
-    fn of(share: Share, n: usize) [2]usize {
+    /// First and end of this share of n units.
+    pub fn of(share: Share, n: usize) [2]usize {
         return .{ n * share.index / share.count, n * (share.index + 1) / share.count };
     }
 };
@@ -150,8 +152,6 @@ const has = std.Target.x86.featureSetHas;
 const has_vnni = exists and has(cpu.features, .avx512vnni);
 const has_avx512 = exists and has(cpu.features, .avx512bw);
 const has_avx2 = exists and has(cpu.features, .avx2);
-const has_fma = exists and has(cpu.features, .fma);
-const has_f16c = exists and has(cpu.features, .f16c);
 
 /// One value of each row of a panel.
 const F = @Vector(panel_rows, f32);
@@ -251,8 +251,9 @@ inline fn sumBlocks(
         if (n_tokens <= 8) {
             inline for (0..quant_bytes / 64) |i| @prefetch(quants + prefetch_bytes + 64 * i, .{});
         }
-        const scale = halves(scales + k * scale_bytes);
-        const min = if (format == .q4_1) halves(scales + k * scale_bytes + 2 * panel_rows) else {};
+        const scale = half.load(scales + k * scale_bytes);
+        const mins = scales + k * scale_bytes + 2 * panel_rows;
+        const min = if (format == .q4_1) half.load(mins) else {};
         const values: [*]const i32 = @ptrCast(@alignCast(block + first * block_len));
         const floats: [*]const f32 = @ptrCast(@alignCast(block + n_tile * block_len + 4 * first));
         const zeros: [*]const i32 = @ptrCast(floats + (if (format == .q8_0) 3 else 2) * n_tile);
@@ -260,9 +261,9 @@ inline fn sumBlocks(
             const zero = if (format == .q4_1) 0 else zeros[i];
             const dots = dot(format, weights, values[8 * i ..][0..8], zero);
             const scaled = @as(F, @floatFromInt(dots)) * scale;
-            sums[i] = multiplyAdd(scaled, @splat(floats[i]), sums[i]);
+            sums[i] = half.multiplyAdd(scaled, @splat(floats[i]), sums[i]);
             if (format == .q4_1) {
-                sums[i] = multiplyAdd(min, @splat(floats[n_tile + i]), sums[i]);
+                sums[i] = half.multiplyAdd(min, @splat(floats[n_tile + i]), sums[i]);
             }
         }
         block += n_tile * token_bytes;
@@ -351,25 +352,6 @@ inline fn widen(words: Words) Ints {
         @"llvm.x86.avx2.pmadd.wd"(words, ones)
     else
         @"llvm.x86.sse2.pmadd.wd"(words, ones);
-}
-
-inline fn multiplyAdd(a: F, b: F, c: F) F {
-    return if (has_fma) @mulAdd(F, a, b, c) else a * b + c;
-}
-
-/// Sixteen half floats.
-inline fn halves(from: [*]const u8) F {
-    const bits = @as(*align(2) const @Vector(panel_rows, u16), @ptrCast(@alignCast(from))).*;
-    if (has_f16c) return @floatCast(@as(@Vector(panel_rows, f16), @bitCast(bits)));
-    // Exact for numbers, subnormal ones too; scales of a sound file are never inf.
-    const wide: @Vector(panel_rows, u32) = bits;
-    const W = @TypeOf(wide);
-    const Shift = @Vector(panel_rows, u5);
-    const size = (wide & @as(W, @splat(0x7fff))) << @as(Shift, @splat(13));
-    const rebias: F = @splat(@as(f32, @bitCast(@as(u32, 0x7780_0000))));
-    const value: W = @bitCast(@as(F, @bitCast(size)) * rebias);
-    const sign = (wide & @as(W, @splat(0x8000))) << @as(Shift, @splat(16));
-    return @bitCast(value | sign);
 }
 
 fn quantize(

@@ -2,6 +2,7 @@
 //! build/variants.zig, which names the table; elsewhere a plain part of the library.
 const std = @import("std");
 const builtin = @import("builtin");
+const attention = @import("attention.zig");
 const logits = @import("logits.zig");
 const product = @import("product.zig");
 
@@ -9,11 +10,13 @@ const product = @import("product.zig");
 pub const panic = std.debug.no_panic;
 
 pub const Kernels = extern struct {
+    attention: attention.Functions,
     logits: logits.Functions,
     product: if (product.exists) product.Functions else void,
 };
 
 pub const kernels: Kernels = .{
+    .attention = attention.vector,
     .logits = logits.vector,
     .product = if (product.exists) product.vector else {},
 };

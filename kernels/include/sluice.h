@@ -113,6 +113,20 @@ struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_te
 struct ggml_tensor *sluice_multiply(
     struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles);
 
+/* 1 if sluice_attention() takes heads of this size, else 0. */
+int32_t sluice_attends(int32_t n_embd_head);
+/*
+ * Graph nodes that attend over a cache. q is f32 [n_embd_head, n_head, n_tokens], as many tokens of
+ * each stream, one stream behind another; k and v are f16 [n_embd_head, n_head_kv, n_kv,
+ * n_streams], views of the cache; mask is f16 [n_kv, n_tokens / n_streams, 1, n_streams] and is
+ * added to the scores, which are scaled first. f32 [n_embd_head * n_head, n_tokens], NULL on
+ * failure. A token has the same bits in any batch, for any number of threads and of cells past
+ * those that it sees.
+ */
+struct ggml_tensor *sluice_attention(
+    struct ggml_context *context, struct ggml_tensor *q, struct ggml_tensor *k,
+    struct ggml_tensor *v, struct ggml_tensor *mask, float scale);
+
 /*
  * Binds a tensor without data to byte `offset` of the buffer. Fails when it does not fit or is
  * misaligned.

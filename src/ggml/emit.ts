@@ -155,7 +155,7 @@ class Emission {
     const { native: n, ctx, graph, cache, shape } = this.#t;
     const { il, kq_scale } = node.op;
     const [tq, tk] = node.src as [Tensor, Tensor, Tensor];
-    const [n_embd_head, n_head, n_tokens] = tq.ne;
+    const [n_embd_head, , n_tokens] = tq.ne;
     const n_embd_kv = n_embd_head * tk.ne[1];
     const per_stream = n_tokens / shape.n_streams;
 
@@ -176,10 +176,24 @@ class Emission {
       1,
       shape.n_streams,
     );
+    if (this.#t.flashAttention && cache.type === "f16" && n.sluice_attends(n_embd_head) === 1) {
+      const K = this.#view(cache.k[il]!, n_embd_head, tk.ne[1], 1);
+      const V = this.#view(cache.v[il]!, n_embd_head, tk.ne[1], 1);
+      const out = n.sluice_attention(ctx, q, K, V, kq_mask, kq_scale);
+      return this.#t.library.handle(out, "attend over the cache");
+    }
+    return this.#attendByGgml(node, q, kq_mask);
+  }
+
+  /** Attention by ggml's own ops, for what our kernel does not take. */
+  #attendByGgml({ op, src }: Node<"attention">, q: Pointer, kq_mask: Pointer): Pointer {
+    const { native: n, ctx, cache, shape } = this.#t;
+    const { il, kq_scale } = op;
+    const [[n_embd_head, n_head, n_tokens], n_head_kv] = [src[0]!.ne, src[1]!.ne[1]];
+    const per_stream = n_tokens / shape.n_streams;
     // ggml splits the keys of a single query by thread from 512 cells on, so that the number of
     // threads decides the sums. It leaves several streams alone: each key head becomes one, and
     // where there is but one key head the plain soft max is computed.
-    const n_head_kv = tk.ne[1];
     const flash = this.#t.flashAttention && (n_tokens > 1 || n_head_kv > 1);
     const groups = flash && n_tokens === 1 ? n_head_kv : 1;
     const K = this.#cells(cache.k[il]!, n_embd_head, n_head_kv, groups);
@@ -223,11 +237,17 @@ class Emission {
    * There is one group, or one for each key head, and then one stream.
    */
   #cells(cells: Pointer, n_embd_head: number, n_head_kv: number, groups: number): Pointer {
+    const view = this.#view(cells, n_embd_head, n_head_kv, groups);
+    return this.#t.native.ggml_permute(this.#t.ctx, view, 0, 2, 1, 3);
+  }
+
+  /** The same, [n_embd_head, n_head_kv / groups, n_kv, n_streams * groups], not permuted. */
+  #view(cells: Pointer, n_embd_head: number, n_head_kv: number, groups: number): Pointer {
     const { native: n, ctx, cache, shape } = this.#t;
     const head = n_embd_head * type_size(cache.type);
     const row = head * n_head_kv;
     const stream = row * cache.n_cells;
-    const view = n.ggml_view_4d(
+    return n.ggml_view_4d(
       ctx,
       cells,
       big(n_embd_head),
@@ -239,7 +259,6 @@ class Emission {
       big(groups > 1 ? head : stream),
       big(stream * shape.stream0),
     );
-    return n.ggml_permute(ctx, view, 0, 2, 1, 3);
   }
 }
 

@@ -303,6 +303,14 @@ export const symbols = {
   // struct ggml_tensor * sluice_multiply(struct ggml_context *context, struct ggml_tensor *weight,
   //   struct ggml_tensor *tiles)
   sluice_multiply: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
+  // int32_t sluice_attends(int32_t n_embd_head)
+  sluice_attends: { args: ["i32"], returns: "i32" },
+  // struct ggml_tensor * sluice_attention(struct ggml_context *context, struct ggml_tensor *q,
+  //   struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *mask, float scale)
+  sluice_attention: {
+    args: ["pointer", "pointer", "pointer", "pointer", "pointer", "f32"],
+    returns: "pointer",
+  },
   // int32_t sluice_tensor_place(struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor,
   //   double offset)
   sluice_tensor_place: { args: ["pointer", "pointer", "f64"], returns: "i32" },

@@ -10,7 +10,6 @@ import { DEFAULT, LogitsProbe } from "../support/logits_probe.ts";
 // From 512 cells on, ggml splits the keys of a single query between the threads, and the sums then
 // depend on their number.
 const N_CELLS = 512;
-const N_EMBD_HEAD = 16;
 
 const sameBits = (a: Float32Array, b: Float32Array): boolean =>
   Buffer.from(a.buffer, a.byteOffset, a.byteLength)
@@ -28,6 +27,7 @@ function noise(n: number, seed: number): Float32Array {
 interface Heads {
   n_head: number;
   n_head_kv: number;
+  n_embd_head: number;
 }
 
 /** Attention of tokens to themselves and to all before them, over cells that `cells` fills. */
@@ -40,19 +40,19 @@ class AttentionProbe implements Disposable {
   constructor(library: Library, heads: Heads, n_threads: number) {
     this.#heads = heads;
     this.#backend = this.#resources.use(new Backend(library, n_threads));
-    const n_embd_kv = N_EMBD_HEAD * heads.n_head_kv;
+    const n_embd_kv = heads.n_embd_head * heads.n_head_kv;
     const sizes = { n_layer: 1, n_embd_kv, n_ctx: N_CELLS, n_streams: 1 };
     this.#cache = this.#resources.use(new KvCache(library, sizes));
   }
 
   attend(n_past: number, n_tokens: number, flashAttention: boolean): Float32Array {
-    const { n_head, n_head_kv } = this.#heads;
+    const { n_head, n_head_kv, n_embd_head } = this.#heads;
     const n_kv = this.#cache.reserve(0, n_past + n_tokens);
     const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv, n_outputs: n_tokens };
     const lowered = planGraph(
       (g) => {
         const input = (name: string, heads: number) =>
-          g.input(name, "f32", N_EMBD_HEAD, heads, n_tokens);
+          g.input(name, "f32", n_embd_head, heads, n_tokens);
         const [q, k, v] = [input("q", n_head), input("k", n_head_kv), input("v", n_head_kv)];
         return g.attention(q, k, v, { il: 0, kq_scale: 0.25 });
       },
@@ -67,10 +67,10 @@ class AttentionProbe implements Disposable {
     plan.set("kq_mask", mask);
     plan.set("kv_rows", BigInt64Array.from({ length: n_tokens }, (_, i) => BigInt(n_past + i)));
     for (const [name, heads] of [["q", n_head], ["k", n_head_kv], ["v", n_head_kv]] as const) {
-      plan.set(name, noise(N_EMBD_HEAD * heads * n_tokens, name.charCodeAt(0) + n_past));
+      plan.set(name, noise(n_embd_head * heads * n_tokens, name.charCodeAt(0) + n_past));
     }
     plan.compute();
-    const out = new Float32Array(N_EMBD_HEAD * n_head * n_tokens);
+    const out = new Float32Array(n_embd_head * n_head * n_tokens);
     plan.read(out);
     return out;
   }
@@ -81,10 +81,12 @@ class AttentionProbe implements Disposable {
 }
 
 const layouts: [string, Heads][] = [
-  ["a key head for each query head", { n_head: 4, n_head_kv: 4 }],
-  ["grouped key heads", { n_head: 6, n_head_kv: 3 }],
-  ["one key head for all", { n_head: 5, n_head_kv: 1 }],
-  ["a single head", { n_head: 1, n_head_kv: 1 }],
+  ["a key head for each query head", { n_head: 4, n_head_kv: 4, n_embd_head: 16 }],
+  ["grouped key heads", { n_head: 6, n_head_kv: 3, n_embd_head: 16 }],
+  ["one key head for all", { n_head: 5, n_head_kv: 1, n_embd_head: 16 }],
+  ["a single head", { n_head: 1, n_head_kv: 1, n_embd_head: 16 }],
+  ["heads of our kernel", { n_head: 9, n_head_kv: 3, n_embd_head: 64 }],
+  ["large heads of our kernel", { n_head: 5, n_head_kv: 1, n_embd_head: 128 }],
 ];
 
 describe("Flash attention of one token", () => {
@@ -109,6 +111,19 @@ describe("Flash attention of one token", () => {
     });
     for (const row of rows) expect(sameBits(row, rows[0]!)).toBe(true);
   });
+});
+
+describe("The fast paths", () => {
+  test("give a token the same bits alone and among others", async () => {
+    const prompt = Array.from({ length: 150 }, (_, i) => 1000 + (i * 7919) % 40_000);
+    const { path } = resolveModel("smollm2");
+    using together = await LogitsProbe.open(path, DEFAULT);
+    using alone = await LogitsProbe.open(path, DEFAULT);
+    const rows = together.logits(prompt);
+    prompt.forEach((id, i) => {
+      expect(sameBits(alone.logits([id], i)[0]!, rows[i]!)).toBe(true);
+    });
+  }, 60_000);
 });
 
 describe("Decoding on the fast paths, past 512 cells", () => {

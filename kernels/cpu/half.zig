@@ -1,0 +1,42 @@
+//! Half floats as f32, sixteen at a time, on every CPU variant.
+const std = @import("std");
+const builtin = @import("builtin");
+
+pub const lanes = 16;
+pub const F = @Vector(lanes, f32);
+
+const is_x86 = builtin.cpu.arch == .x86_64;
+const converts = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .f16c);
+const fuses = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .fma);
+
+/// Sixteen half floats from a place of any alignment. Without the processor's own conversion an
+/// infinite one becomes 65536.
+pub inline fn load(from: [*]const u8) F {
+    const bits = @as(*align(1) const @Vector(lanes, u16), @ptrCast(from)).*;
+    if (converts) return @floatCast(@as(@Vector(lanes, f16), @bitCast(bits)));
+    // Exact for numbers, subnormal ones too.
+    const wide: @Vector(lanes, u32) = bits;
+    const W = @TypeOf(wide);
+    const Shift = @Vector(lanes, u5);
+    const size = (wide & @as(W, @splat(0x7fff))) << @as(Shift, @splat(13));
+    const rebias: F = @splat(@as(f32, @bitCast(@as(u32, 0x7780_0000))));
+    const value: W = @bitCast(@as(F, @bitCast(size)) * rebias);
+    const sign = (wide & @as(W, @splat(0x8000))) << @as(Shift, @splat(16));
+    return @bitCast(value | sign);
+}
+
+/// One half float.
+pub inline fn one(value: f16) f32 {
+    if (converts) return value;
+    const bits: u32 = @as(u16, @bitCast(value));
+    if (bits == 0x7c00) return std.math.inf(f32);
+    if (bits == 0xfc00) return -std.math.inf(f32);
+    const size: f32 = @bitCast((bits & 0x7fff) << 13);
+    const number = size * @as(f32, @bitCast(@as(u32, 0x7780_0000)));
+    return @bitCast(@as(u32, @bitCast(number)) | (bits & 0x8000) << 16);
+}
+
+/// a * b + c, rounded once where the variant can.
+pub inline fn multiplyAdd(a: F, b: F, c: F) F {
+    return if (fuses) @mulAdd(F, a, b, c) else a * b + c;
+}

@@ -1,0 +1,32 @@
+//! Graph nodes of our own: ggml calls them on every thread of a team.
+const ggml = @import("ggml.zig");
+const Share = @import("cpu/product.zig").Share;
+
+/// A node of type `type_` and shape `ne` that `op` computes from `sources`.
+pub fn node(
+    context: *ggml.Context,
+    type_: ggml.Type,
+    ne: [2]i64,
+    sources: []const *ggml.Tensor,
+    op: ggml.CustomOp,
+    userdata: ?*anyopaque,
+) *ggml.Tensor {
+    return ggml.ggml_custom_4d(
+        context,
+        type_,
+        ne[0],
+        ne[1],
+        1,
+        1,
+        sources.ptr,
+        @intCast(sources.len),
+        op,
+        ggml.n_tasks_max,
+        userdata,
+    );
+}
+
+/// What thread `ith` of `nth` does.
+pub fn share(ith: c_int, nth: c_int) Share {
+    return .{ .index = @intCast(ith), .count = @intCast(nth) };
+}
