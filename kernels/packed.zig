@@ -9,9 +9,10 @@ const variant = @import("cpu/variant.zig");
 
 /// Whether a weight [n_in, n_out] of this ggml type can lie in panels on this processor.
 pub fn accepts(type_: c_int, n_in: usize, n_out: usize) bool {
-    if (!product.exists or product.Format.of(type_) == null) return false;
+    if (!product.exists) return false;
+    const format = product.Format.of(type_) orelse return false;
     return n_in != 0 and n_out != 0 and
-        n_in % product.block_len == 0 and n_out % product.panel_rows == 0;
+        n_in % format.groupLen() == 0 and n_out % product.panel_rows == 0;
 }
 
 /// The layout of a weight in panels.

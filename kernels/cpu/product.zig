@@ -1,70 +1,42 @@
 //! Products of quantized weights with quantized activations: one layout for one token and for many.
 //! Compiled once for each CPU variant.
 //!
-//! Weights lie in panels of 16 rows. A panel holds the quants of all its blocks of 32 values, then
-//! their scales. In a block, four bytes of each row follow one another, 16 rows to a vector, so
-//! that one instruction multiplies 64 weights with 4 activations that it repeats. The bytes are
-//! those of the file in another order; 8-bit quants are stored with 128 added, because the
-//! instruction wants one operand without a sign.
+//! Weights lie in panels of 16 rows (format.zig), so that one instruction multiplies 64 of them
+//! with 4 activations that it repeats. It wants one operand without a sign, so what has one is
+//! stored with 128 added, or has a min.
 //!
 //! Activations lie in tiles of up to 16 tokens, block after block: the quants of each token, then
-//! a scale, the scaled sum of the quants, and what an offset of 8 or of 128 in every weight adds to
-//! the integer sum.
+//! a scale, the scaled sum of the quants, what an offset of 8 or of 128 in every weight adds to the
+//! integer sum, and the scaled sum of each half.
 //!
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
+const formats = @import("format.zig");
 const half = @import("half.zig");
 
-/// Rows of a panel.
-pub const panel_rows = 16;
-/// Values that share a scale.
-pub const block_len = 32;
+pub const Format = formats.Format;
+pub const panel_rows = formats.panel_rows;
+pub const block_len = formats.block_len;
+pub const pack = formats.pack;
+
 /// Tokens of a tile.
 pub const tile_tokens = 16;
+/// Numbers that a tile has for each block and token, beside the quants.
+const n_numbers = 6;
 /// Bytes that one block of one token takes in a tile.
-const token_bytes = block_len + 4 * @sizeOf(f32);
-
-/// Types of weights, by their number in ggml.
-pub const Format = enum(c_int) {
-    q4_0 = 2,
-    q4_1 = 3,
-    q8_0 = 8,
-
-    /// The format with this number in ggml, if there is one.
-    pub fn of(type_: c_int) ?Format {
-        return switch (type_) {
-            2 => .q4_0,
-            3 => .q4_1,
-            8 => .q8_0,
-            else => null,
-        };
-    }
-
-    /// Bytes of a block in a file: first scales, then quants.
-    pub fn blockBytes(format: Format) usize {
-        return format.scaleBytes() + format.quantBytes();
-    }
-
-    fn scaleBytes(format: Format) usize {
-        return if (format == .q4_1) 4 else 2;
-    }
-
-    fn quantBytes(format: Format) usize {
-        return if (format == .q8_0) block_len else block_len / 2;
-    }
-};
+const token_bytes = block_len + n_numbers * @sizeOf(f32);
 
 /// A weight [n_in, n_out] in panels.
 pub const Weight = extern struct {
     format: Format,
-    panels: [*]align(32) const u8,
+    panels: [*]align(panel_rows) const u8,
     n_in: usize,
     n_out: usize,
 
     /// Bytes of one panel.
     pub fn panelBytes(weight: *const Weight) usize {
-        return weight.n_in / block_len * weight.format.blockBytes() * panel_rows;
+        return weight.n_in / weight.format.groupLen() * weight.format.groupBytes() * panel_rows;
     }
 };
 
@@ -111,53 +83,15 @@ pub fn tileBytes(n_in: usize, n_tokens: usize) usize {
     return n_in / block_len * n_tokens * token_bytes;
 }
 
-/// Puts rows as they lie in a file into panels; their number is a multiple of panel_rows.
-pub fn pack(format: Format, rows: []const u8, panels: []u8, n_in: usize) void {
-    switch (format) {
-        inline else => |f| {
-            const panel_bytes = n_in / block_len * f.blockBytes() * panel_rows;
-            var at: usize = 0;
-            while (at < rows.len) : (at += panel_bytes) {
-                packPanel(f, rows[at..][0..panel_bytes], panels[at..][0..panel_bytes]);
-            }
-        },
-    }
-}
-
-fn packPanel(comptime format: Format, rows: []const u8, panel: []u8) void {
-    const block_bytes = comptime format.blockBytes();
-    const scale_bytes = comptime format.scaleBytes();
-    const quant_bytes = comptime format.quantBytes();
-    const n_blocks = rows.len / panel_rows / block_bytes;
-    const flip: u32 = if (format == .q8_0) 0x8080_8080 else 0;
-    const scales = panel[n_blocks * quant_bytes * panel_rows ..];
-    for (0..panel_rows) |row| {
-        for (0..n_blocks) |k| {
-            const block = rows[(row * n_blocks + k) * block_bytes ..][0..block_bytes];
-            const q = panel[k * quant_bytes * panel_rows + 4 * row ..];
-            inline for (0..quant_bytes / 4) |i| {
-                const four: u32 = @bitCast(block[scale_bytes + 4 * i ..][0..4].*);
-                q[4 * panel_rows * i ..][0..4].* = @bitCast(four ^ flip);
-            }
-            const s = scales[k * scale_bytes * panel_rows + 2 * row ..];
-            inline for (0..scale_bytes / 2) |i| {
-                s[2 * panel_rows * i ..][0..2].* = block[2 * i ..][0..2].*;
-            }
-        }
-    }
-}
-
 const cpu = builtin.cpu;
 const has = std.Target.x86.featureSetHas;
 const has_vnni = exists and has(cpu.features, .avx512vnni);
 const has_avx512 = exists and has(cpu.features, .avx512bw);
 const has_avx2 = exists and has(cpu.features, .avx2);
 
-/// One value of each row of a panel.
-const F = @Vector(panel_rows, f32);
+const F = formats.F;
 const I = @Vector(panel_rows, i32);
-/// Four quants of each row.
-const Bytes = @Vector(4 * panel_rows, u8);
+const Bytes = formats.Bytes;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
 const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
@@ -202,8 +136,8 @@ fn multiplyFormat(
             const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
             for (from..@min(from + step, end_panel)) |p| {
                 const out = sums + t * tile_tokens * weight.n_out + p * panel_rows;
-                const panel: [*]align(32) const u8 = @alignCast(weight.panels + p * panel_bytes);
-                multiplyTile(format, panel, weight, tiles + t * tile_bytes, n, out);
+                const panel = weight.panels + p * panel_bytes;
+                multiplyTile(format, @alignCast(panel), weight, tiles + t * tile_bytes, n, out);
             }
         }
     }
@@ -212,7 +146,7 @@ fn multiplyFormat(
 /// One panel with the `n` tokens of a tile, as many at a time as there are registers for.
 fn multiplyTile(
     comptime format: Format,
-    panel: [*]align(32) const u8,
+    panel: [*]align(panel_rows) const u8,
     weight: *const Weight,
     tile: [*]const u8,
     n: usize,
@@ -233,54 +167,95 @@ fn multiplyTile(
 inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
-    panel: [*]align(32) const u8,
+    panel: [*]align(panel_rows) const u8,
     n_blocks: usize,
     tile: [*]const u8,
     n_tile: usize,
     first: usize,
 ) [n_tokens]F {
     @setEvalBranchQuota(20_000);
-    const quant_bytes = comptime format.quantBytes() * panel_rows;
-    const scale_bytes = comptime format.scaleBytes() * panel_rows;
-    const scales = panel + n_blocks * quant_bytes;
+    const block_bytes = comptime format.codeBytes() * panel_rows;
+    const per_group = comptime format.blocks();
+    const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_blocks * block_bytes);
     var sums: [n_tokens]F = @splat(@splat(0));
     var block = tile;
-    for (0..n_blocks) |k| {
-        const quants: [*]align(32) const u8 = @alignCast(panel + k * quant_bytes);
-        const weights = unpack(format, quants);
-        if (n_tokens <= 8) {
-            inline for (0..quant_bytes / 64) |i| @prefetch(quants + prefetch_bytes + 64 * i, .{});
-        }
-        const scale = half.load(scales + k * scale_bytes);
-        const mins = scales + k * scale_bytes + 2 * panel_rows;
-        const min = if (format == .q4_1) half.load(mins) else {};
-        const values: [*]const i32 = @ptrCast(@alignCast(block + first * block_len));
-        const floats: [*]const f32 = @ptrCast(@alignCast(block + n_tile * block_len + 4 * first));
-        const zeros: [*]const i32 = @ptrCast(floats + (if (format == .q8_0) 3 else 2) * n_tile);
-        inline for (0..n_tokens) |i| {
-            const zero = if (format == .q4_1) 0 else zeros[i];
-            const dots = dot(format, weights, values[8 * i ..][0..8], zero);
-            const scaled = @as(F, @floatFromInt(dots)) * scale;
-            sums[i] = half.multiplyAdd(scaled, @splat(floats[i]), sums[i]);
-            if (format == .q4_1) {
-                sums[i] = half.multiplyAdd(min, @splat(floats[n_tile + i]), sums[i]);
+    for (0..n_blocks / per_group) |g| {
+        const group: [*]align(panel_rows) const u8 =
+            @alignCast(sides + g * comptime formats.sideBytes(format));
+        const scales = formats.scalesOf(format, group);
+        for (0..per_group) |part| {
+            const codes = panel + (g * per_group + part) * block_bytes;
+            if (n_tokens <= 8) {
+                inline for (0..(block_bytes + 63) / 64) |i| {
+                    @prefetch(codes + prefetch_bytes + 64 * i, .{});
+                }
             }
+            const weights = formats.codes(format, @alignCast(codes));
+            const activations: Activations = .of(block, n_tile, first);
+            inline for (&sums, 0..) |*sum, i| {
+                sum.* = addBlock(format, sum.*, weights, &scales, part, activations, i);
+            }
+            block += n_tile * token_bytes;
         }
-        block += n_tile * token_bytes;
     }
     return sums;
 }
 
-/// The quants of a block: vector i has values 4 i to 4 i + 3 of each row.
-inline fn unpack(comptime format: Format, quants: [*]align(32) const u8) [8]Bytes {
-    const vectors: [*]align(32) const Bytes = @ptrCast(quants);
-    if (format == .q8_0) return vectors[0..8].*;
-    var low_high: [8]Bytes = undefined;
-    inline for (0..4) |i| {
-        low_high[i] = vectors[i] & @as(Bytes, @splat(15));
-        low_high[i + 4] = vectors[i] >> @as(@Vector(64, u3), @splat(4));
+/// A block of a tile, from one of its tokens on.
+const Activations = struct {
+    quants: [*]const i32,
+    numbers: [*]const f32,
+    n_tile: usize,
+
+    inline fn of(block: [*]const u8, n_tile: usize, first: usize) Activations {
+        return .{
+            .quants = @ptrCast(@alignCast(block + first * block_len)),
+            .numbers = @ptrCast(@alignCast(block + n_tile * block_len + 4 * first)),
+            .n_tile = n_tile,
+        };
     }
-    return low_high;
+
+    /// Number `which` of token `i`, for every row.
+    inline fn number(a: Activations, comptime which: Number, i: usize) F {
+        return @splat(a.numbers[@backingInt(which) * a.n_tile + i]);
+    }
+};
+
+/// What a tile has of each block and token, in this order.
+const Number = enum(usize) { scale, sum, zero8, zero128, low_sum, high_sum };
+
+/// `sum` and what a block gives to token `i`.
+inline fn addBlock(
+    comptime format: Format,
+    sum: F,
+    weights: [8]Bytes,
+    scales: *const formats.Scales(format),
+    part: usize,
+    activations: Activations,
+    comptime i: usize,
+) F {
+    const quants = activations.quants[8 * i ..][0..8];
+    const a_scale = activations.number(.scale, i);
+    if (comptime format.isHalved()) {
+        const low: F = @floatFromInt(dot(format, 4, weights[0..4], quants[0..4], 0));
+        const high: F = @floatFromInt(dot(format, 4, weights[4..8], quants[4..8], 0));
+        const low_scale, const high_scale = scales.scale[2 * part ..][0..2].*;
+        const low_min, const high_min = scales.min[2 * part ..][0..2].*;
+        const scaled = half.multiplyAdd(high, high_scale, low * low_scale);
+        const with_low = half.multiplyAdd(low_min, activations.number(.low_sum, i), sum);
+        const with_mins = half.multiplyAdd(high_min, activations.number(.high_sum, i), with_low);
+        return half.multiplyAdd(scaled, a_scale, with_mins);
+    }
+    const zero: i32 = if (format == .q4_0)
+        @bitCast(activations.numbers[@backingInt(Number.zero8) * activations.n_tile + i])
+    else if (comptime format.isByte())
+        @bitCast(activations.numbers[@backingInt(Number.zero128) * activations.n_tile + i])
+    else
+        0;
+    const dots: F = @floatFromInt(dot(format, 8, &weights, quants, zero));
+    const scaled = half.multiplyAdd(dots * scales.scale[part], a_scale, sum);
+    if (comptime !format.hasMin()) return scaled;
+    return half.multiplyAdd(scales.min[part], activations.number(.sum, i), scaled);
 }
 
 extern fn @"llvm.x86.avx512.vpdpbusd.512"(I, I, I) I;
@@ -298,34 +273,44 @@ const Signed = @Vector(n_bytes, i8);
 const Words = @Vector(n_bytes / 2, i16);
 const Ints = @Vector(n_bytes / 4, i32);
 
-/// For each row the sum of 32 products with the four times eight activations of one token; `zero`
-/// is what takes the offset of the weights away.
-inline fn dot(comptime format: Format, weights: [8]Bytes, values: *const [8]i32, zero: i32) I {
+/// For each row the sum of 4 * n products with activations of one token; `zero` is what takes the
+/// offset of the weights away.
+inline fn dot(
+    comptime format: Format,
+    comptime n: usize,
+    weights: *const [n]Bytes,
+    quants: *const [n]i32,
+    zero: i32,
+) I {
     if (has_vnni) {
         var sums: I = @splat(zero);
-        inline for (weights, values) |w, a| {
+        inline for (weights, quants) |w, a| {
             sums = @"llvm.x86.avx512.vpdpbusd.512"(sums, @bitCast(w), @splat(a));
         }
         return sums;
     }
-    if (format == .q8_0) return dotSigned(weights, values);
-    // Eight times two products of at most 15 * 127 fit 16 bits.
-    var words: [n_parts]Words = @splat(@splat(0));
-    inline for (weights, values) |w, a| {
-        const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
-        const parts: [n_parts]@Vector(n_bytes, u8) = @bitCast(w);
-        inline for (&words, parts) |*word, part| word.* +%= pairSums(part, repeated);
-    }
+    if (comptime format.isByte()) return dotSigned(n, weights, quants);
+    // So many times two products fit 16 bits.
+    const n_fit = comptime @min(n, std.math.maxInt(i16) / (2 * 127 * format.codeMax()));
     var sums: [n_parts]Ints = @splat(@splat(zero));
-    inline for (&sums, words) |*sum, word| sum.* +%= widen(word);
+    comptime var from = 0;
+    inline while (from < n) : (from += n_fit) {
+        var words: [n_parts]Words = @splat(@splat(0));
+        inline for (weights[from..][0..n_fit], quants[from..][0..n_fit]) |w, a| {
+            const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
+            const parts: [n_parts]@Vector(n_bytes, u8) = @bitCast(w);
+            inline for (&words, parts) |*word, part| word.* +%= pairSums(part, repeated);
+        }
+        inline for (&sums, words) |*sum, word| sum.* +%= widen(word);
+    }
     return @bitCast(sums);
 }
 
 /// The same for 8 bits: |weight| times the activation with its sign, so that pairs fit 16 bits. The
 /// other way round a weight of -128 would have no opposite.
-inline fn dotSigned(weights: [8]Bytes, values: *const [8]i32) I {
+inline fn dotSigned(comptime n: usize, weights: *const [n]Bytes, quants: *const [n]i32) I {
     var sums: [n_parts]Ints = @splat(@splat(0));
-    inline for (weights, values) |w, a| {
+    inline for (weights, quants) |w, a| {
         const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
         const parts: [n_parts]Signed = @bitCast(w ^ @as(Bytes, @splat(128)));
         inline for (&sums, parts) |*sum, part| {
@@ -390,10 +375,14 @@ fn quantizeBlock(values: *const [block_len]f32, quants: [*]u8, floats: [*]f32, n
     const rounded: N = @bitCast(v * @as(V, @splat(inverse)) + @as(V, @splat(magic)));
     const whole = rounded -% @as(N, @splat(@bitCast(magic)));
     @as(*align(1) @Vector(block_len, i8), @ptrCast(quants)).* = @truncate(whole);
-    const sum = @reduce(.Add, whole);
+    const halves: [2]@Vector(block_len / 2, i32) = @bitCast(whole);
+    const low = @reduce(.Add, halves[0]);
+    const high = @reduce(.Add, halves[1]);
+    const sum = low +% high;
     floats[0] = scale;
     floats[n] = scale * @as(f32, @floatFromInt(sum));
-    const zeros: [*]i32 = @ptrCast(floats + 2 * n);
-    zeros[0] = -%(sum *% 8);
-    zeros[n] = -%(sum *% 128);
+    floats[2 * n] = @bitCast(-%(sum *% 8));
+    floats[3 * n] = @bitCast(-%(sum *% 128));
+    floats[4 * n] = scale * @as(f32, @floatFromInt(low));
+    floats[5 * n] = scale * @as(f32, @floatFromInt(high));
 }

@@ -169,28 +169,28 @@ export class Graph {
    * Rows for `mul_mat_packed`: 8 bits a value, and what belongs to each block of 32.
    *
    * @param a f32 [k, m], k a multiple of 32
-   * @returns i8 [3 / 2 k, m]
+   * @returns i8 [7 / 4 k, m]
    */
   quantize(a: Tensor): Tensor {
     f32("quantize", a);
     if (a.ne[0] % 32 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
       fail("quantize", `${show(a)} is not a matrix with rows of whole blocks of 32`);
     }
-    return this.#node({ kind: "quantize" }, "i8", [a.ne[0] * 3 / 2, a.ne[1], 1, 1], [a]);
+    return this.#node({ kind: "quantize" }, "i8", [a.ne[0] * 7 / 4, a.ne[1], 1, 1], [a]);
   }
 
   /**
    * `mul_mat` of a weight that lies in panels with rows that are quantized.
    *
    * @param a [k, n], n a multiple of 16
-   * @param b i8 [3 / 2 k, m], of `quantize`
+   * @param b i8 [7 / 4 k, m], of `quantize`
    * @returns f32 [n, m]
    */
   mul_mat_packed(a: Tensor, b: Tensor): Tensor {
     if (a.op.kind !== "weight" || a.ne[1] % 16 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
       fail("mul_mat_packed", `${show(a)} is not a weight of whole panels of 16 rows`);
     }
-    if (b.op.kind !== "quantize" || b.ne[0] !== a.ne[0] * 3 / 2) {
+    if (b.op.kind !== "quantize" || b.ne[0] !== a.ne[0] * 7 / 4) {
       fail("mul_mat_packed", `${show(b)} is no quantized row of ${a.ne[0]} values`);
     }
     return this.#node({ kind: "mul_mat_packed" }, "f32", [a.ne[1], b.ne[1], 1, 1], [a, b]);

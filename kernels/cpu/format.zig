@@ -1,0 +1,400 @@
+//! How weights of each type lie in a file and in panels.
+//!
+//! A file has groups of 32 or 256 values: codes of some bits, and scales. In a panel the codes of
+//! 16 rows lie in planes of 1, 2, 4 or 8 bits: a plane of b bits has b vectors for 32 values, and
+//! four neighbours, which one instruction multiplies, lie in one word of one vector. Behind all
+//! codes come the scales of each group, as the file has them, for 16 rows side by side. So panels
+//! take the bytes that the rows took.
+//!
+//! The groups are those of ggml (ggml-common.h); a value is scale * code + min.
+const std = @import("std");
+const half = @import("half.zig");
+
+/// Rows of a panel.
+pub const panel_rows = 16;
+/// Values of a block: what one step of a product takes.
+pub const block_len = 32;
+
+/// One value of each row of a panel.
+pub const F = half.F;
+const I = @Vector(panel_rows, i32);
+const U = @Vector(panel_rows, u32);
+/// Four codes of each row.
+pub const Bytes = @Vector(4 * panel_rows, u8);
+
+/// Types of weights, by their number in ggml.
+pub const Format = enum(c_int) {
+    q4_0 = 2,
+    q4_1 = 3,
+    q5_0 = 6,
+    q5_1 = 7,
+    q8_0 = 8,
+    q2_k = 10,
+    q3_k = 11,
+    q4_k = 12,
+    q5_k = 13,
+    q6_k = 14,
+    iq4_nl = 20,
+    iq4_xs = 23,
+    tq2_0 = 35,
+    mxfp4 = 39,
+
+    /// The format with this number in ggml, if there is one.
+    pub fn of(type_: c_int) ?Format {
+        inline for (comptime std.enums.values(Format)) |format| {
+            if (@backingInt(format) == type_) return format;
+        }
+        return null;
+    }
+
+    /// Values that a group of a file has.
+    pub fn groupLen(format: Format) usize {
+        return switch (format) {
+            .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .iq4_nl, .mxfp4 => 32,
+            else => 256,
+        };
+    }
+
+    /// Bytes of a group, in a file and in a panel.
+    pub fn groupBytes(format: Format) usize {
+        return format.codeBytes() * format.blocks() + format.sides().len();
+    }
+
+    /// Blocks of a group.
+    pub fn blocks(format: Format) usize {
+        return format.groupLen() / block_len;
+    }
+
+    /// Bytes that the codes of one row and block take.
+    pub fn codeBytes(format: Format) usize {
+        const low, const high = format.planes();
+        return (low + high) * block_len / 8;
+    }
+
+    /// Bits of the plane with the lower bits of the codes, and of the one with the higher bits.
+    fn planes(format: Format) [2]usize {
+        return switch (format) {
+            .q4_0, .q4_1, .q4_k, .iq4_nl, .iq4_xs, .mxfp4 => .{ 4, 0 },
+            .q5_0, .q5_1, .q5_k => .{ 4, 1 },
+            .q6_k => .{ 4, 2 },
+            .q8_0 => .{ 8, 0 },
+            .q2_k, .tq2_0 => .{ 2, 0 },
+            .q3_k => .{ 2, 1 },
+        };
+    }
+
+    /// What codes() gives at most.
+    pub fn codeMax(format: Format) usize {
+        if (format.isByte()) return 255;
+        const low, const high = format.planes();
+        return (@as(usize, 1) << @intCast(low + high)) - 1;
+    }
+
+    /// Whether codes() gives the value that is scaled with 128 added.
+    pub fn isByte(format: Format) bool {
+        return format == .q8_0 or format.table() != null;
+    }
+
+    /// Whether the halves of a block have scales of their own.
+    pub fn isHalved(format: Format) bool {
+        return switch (format) {
+            .q2_k, .q3_k, .q6_k => true,
+            else => false,
+        };
+    }
+
+    /// Whether a value has a min.
+    pub fn hasMin(format: Format) bool {
+        return !format.isByte() and format != .q4_0;
+    }
+
+    /// What stands for a code, with 128 added.
+    fn table(format: Format) ?[16]u8 {
+        const values: [16]i8 = switch (format) {
+            .iq4_nl, .iq4_xs => .{
+                -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+            },
+            .mxfp4 => .{ 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 },
+            else => return null,
+        };
+        var shifted: [16]u8 = undefined;
+        for (&shifted, values) |*to, value| to.* = @intCast(@as(i16, value) + 128);
+        return shifted;
+    }
+
+    /// Where the scales of a group lie in a file.
+    fn sides(format: Format) Sides {
+        return switch (format) {
+            .q4_0, .q5_0, .q8_0, .iq4_nl => .{ .halves = 1 },
+            .q4_1, .q5_1 => .{ .halves = 2 },
+            .q4_k, .q5_k => .{ .halves = 2, .bytes_at = 4, .bytes = 12 },
+            .q6_k => .{ .halves_at = 208, .halves = 1, .bytes_at = 192, .bytes = 16 },
+            .q2_k => .{ .halves_at = 80, .halves = 2, .bytes = 16 },
+            .q3_k => .{ .halves_at = 108, .halves = 1, .bytes_at = 96, .bytes = 12 },
+            // The second half float is none: two more bits of each scale.
+            .iq4_xs => .{ .halves = 2, .bytes_at = 4, .bytes = 4 },
+            .tq2_0 => .{ .halves_at = 64, .halves = 1 },
+            .mxfp4 => .{ .bytes = 1 },
+        };
+    }
+};
+
+/// Half floats and bytes of a group, and where a file has them.
+const Sides = struct {
+    halves_at: usize = 0,
+    halves: usize = 0,
+    bytes_at: usize = 0,
+    bytes: usize = 0,
+
+    fn len(sides: Sides) usize {
+        return 2 * sides.halves + sides.bytes;
+    }
+};
+
+/// Puts rows as they lie in a file into panels; their number is a multiple of panel_rows.
+pub fn pack(format: Format, rows: []const u8, panels: []u8, n_in: usize) void {
+    switch (format) {
+        inline else => |f| {
+            const bytes_per_group = comptime f.groupBytes() * panel_rows;
+            const panel_bytes = n_in / f.groupLen() * bytes_per_group;
+            var at: usize = 0;
+            while (at < rows.len) : (at += panel_bytes) {
+                packPanel(f, rows[at..][0..panel_bytes], panels[at..][0..panel_bytes]);
+            }
+        },
+    }
+}
+
+fn packPanel(comptime format: Format, rows: []const u8, panel: []u8) void {
+    const group_bytes = comptime format.groupBytes();
+    const n_blocks = comptime format.blocks();
+    const n_groups = rows.len / panel_rows / group_bytes;
+    const block_bytes = comptime format.codeBytes() * panel_rows;
+    const low, const high = comptime format.planes();
+    const all_sides = panel[n_groups * n_blocks * block_bytes ..];
+    for (0..panel_rows) |row| {
+        for (0..n_groups) |g| {
+            const group = rows[(row * n_groups + g) * group_bytes ..][0..group_bytes];
+            inline for (0..n_blocks) |b| {
+                const words = fileCodes(format, group, b);
+                const to = panel[(g * n_blocks + b) * block_bytes + 4 * row ..];
+                putPlane(low, 0, words, to);
+                if (high > 0) putPlane(high, low, words, to[4 * panel_rows * low ..]);
+            }
+            const sides = comptime format.sides();
+            const to = all_sides[g * sides.len() * panel_rows ..];
+            inline for (0..sides.halves) |i| {
+                to[2 * (panel_rows * i + row) ..][0..2].* =
+                    group[sides.halves_at + 2 * i ..][0..2].*;
+            }
+            inline for (0..sides.bytes) |i| {
+                to[panel_rows * (2 * sides.halves + i) + row] = group[sides.bytes_at + i];
+            }
+        }
+    }
+}
+
+/// The codes of a block as a file has them, four to a word.
+inline fn fileCodes(comptime format: Format, group: []const u8, comptime b: usize) [8]u32 {
+    const ones = 0x0101_0101;
+    var words: [8]u32 = undefined;
+    inline for (&words, 0..) |*word, c| {
+        const nibble = 4 * (c / 4);
+        word.* = switch (format) {
+            .q4_0, .iq4_nl => part(group, 2 + 4 * (c % 4), nibble, 15),
+            .q4_1 => part(group, 4 + 4 * (c % 4), nibble, 15),
+            .mxfp4 => part(group, 1 + 4 * (c % 4), nibble, 15),
+            .q5_0 => part(group, 6 + 4 * (c % 4), nibble, 15) | spread(load(group, 2) >> 4 * c),
+            .q5_1 => part(group, 8 + 4 * (c % 4), nibble, 15) | spread(load(group, 4) >> 4 * c),
+            .q8_0 => load(group, 2 + 4 * c) ^ 128 * ones,
+            .q2_k => part(group, 16 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3),
+            .q3_k => part(group, 32 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3) |
+                part(group, 4 * c, b, 1) << 2,
+            .q4_k => part(group, 16 + 32 * (b / 2) + 4 * c, 4 * (b % 2), 15),
+            .q5_k => part(group, 48 + 32 * (b / 2) + 4 * c, 4 * (b % 2), 15) |
+                part(group, 16 + 4 * c, b, 1) << 4,
+            .q6_k => part(group, 64 * (b / 4) + 32 * (b % 2) + 4 * c, 4 * (b % 4 / 2), 15) |
+                part(group, 128 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3) << 4,
+            .iq4_xs => part(group, 8 + 16 * b + 4 * (c % 4), nibble, 15),
+            .tq2_0 => part(group, 32 * (b / 4) + 4 * c, 2 * (b % 4), 3),
+        };
+    }
+    return words;
+}
+
+inline fn load(group: []const u8, comptime at: usize) u32 {
+    return std.mem.readInt(u32, group[at..][0..4], .little);
+}
+
+/// Some bits of each of four bytes.
+inline fn part(group: []const u8, comptime at: usize, comptime shift: u5, mask: u32) u32 {
+    return (load(group, at) >> shift) & mask * 0x0101_0101;
+}
+
+/// The lowest four bits as the fifth ones of four codes.
+inline fn spread(bits: u32) u32 {
+    return ((bits & 15) *% 0x0020_4081 & 0x0101_0101) << 4;
+}
+
+/// Writes `bits` bits of all codes, those from `from` on.
+inline fn putPlane(comptime bits: usize, comptime from: u5, words: [8]u32, to: []u8) void {
+    const mask = ((1 << bits) - 1) * 0x0101_0101;
+    inline for (0..bits) |i| {
+        var word: u32 = 0;
+        inline for (0..8 / bits) |j| {
+            word |= (words[i + bits * j] >> from & mask) << bits * j;
+        }
+        std.mem.writeInt(u32, to[4 * panel_rows * i ..][0..4], word, .little);
+    }
+}
+
+/// The codes of a block: vector i has values 4 i to 4 i + 3 of each row.
+pub inline fn codes(comptime format: Format, block: [*]align(panel_rows) const u8) [8]Bytes {
+    const low, const high = comptime format.planes();
+    const vectors: [*]align(panel_rows) const Bytes = @ptrCast(block);
+    var all: [8]Bytes = undefined;
+    inline for (&all, 0..) |*vector, i| {
+        vector.* = bitsOf(low, 0, vectors[i % low], i);
+        if (high > 0) vector.* |= bitsOf(high, low, vectors[low + i % high], i);
+        if (comptime format.table()) |table| vector.* = lookUp(table, vector.*);
+    }
+    return all;
+}
+
+/// The bits of code i from a plane of `bits` bits, moved to bit `to`.
+inline fn bitsOf(comptime bits: usize, comptime to: u3, plane: Bytes, comptime i: usize) Bytes {
+    if (bits == 8) return plane;
+    const from = i / bits * bits;
+    const shift: u3 = @max(from, to) - @min(from, to);
+    const Shift = @Vector(4 * panel_rows, u3);
+    const moved = if (from > to)
+        plane >> @as(Shift, @splat(shift))
+    else
+        plane << @as(Shift, @splat(shift));
+    const mask: u8 = ((1 << bits) - 1) << to;
+    return moved & @as(Bytes, @splat(mask));
+}
+
+/// The scales of a group, and the mins; those of one block and half each.
+pub fn Scales(comptime format: Format) type {
+    const n = format.blocks() * (if (format.isHalved()) 2 else 1);
+    return struct { scale: [n]F, min: [if (format.hasMin()) n else 0]F };
+}
+
+/// Bytes of the scales of a group in a panel.
+pub fn sideBytes(comptime format: Format) usize {
+    return format.sides().len() * panel_rows;
+}
+
+/// Reads the scales of a group from a panel.
+pub inline fn scalesOf(
+    comptime format: Format,
+    group: [*]align(panel_rows) const u8,
+) Scales(format) {
+    const sides = comptime format.sides();
+    const bytes = group + 2 * sides.halves * panel_rows;
+    var s: Scales(format) = undefined;
+    if (format == .mxfp4) {
+        // Half of the power of two that the byte means; what is not a normal number is 0.
+        const e = byteOf(bytes, 0);
+        const bits = @select(u32, e > @as(U, @splat(1)), e - @as(U, @splat(1)), @as(U, @splat(0)));
+        s.scale[0] = @bitCast(bits << @splat(23));
+        return s;
+    }
+    const d = half.load(group);
+    if (comptime format.groupLen() == block_len) {
+        s.scale[0] = d;
+        if (format == .q5_0) s.min[0] = d * @as(F, @splat(-16));
+        if (format == .q4_1 or format == .q5_1) s.min[0] = half.load(group + 2 * panel_rows);
+        return s;
+    }
+    inline for (&s.scale, 0..) |*scale, i| {
+        switch (format) {
+            .q4_k, .q5_k => {
+                const dmin = half.load(group + 2 * panel_rows);
+                const six = if (i < 4) .{
+                    byteOf(bytes, i) & @as(U, @splat(63)),
+                    byteOf(bytes, i + 4) & @as(U, @splat(63)),
+                } else .{
+                    low4(bytes, i + 4) | high2(bytes, i - 4),
+                    byteOf(bytes, i + 4) >> @splat(4) | high2(bytes, i),
+                };
+                scale.* = d * float(six[0]);
+                s.min[i] = -dmin * float(six[1]);
+            },
+            .q2_k => {
+                const dmin = half.load(group + 2 * panel_rows);
+                scale.* = d * float(low4(bytes, i));
+                s.min[i] = -dmin * float(byteOf(bytes, i) >> @splat(4));
+            },
+            .q3_k => {
+                const four = if (i < 8) low4(bytes, i) else byteOf(bytes, i - 8) >> @splat(4);
+                const two = byteOf(bytes, 8 + i % 4) >> @splat(2 * (i / 4)) & @as(U, @splat(3));
+                scale.* = d * float((four | two << @splat(4)) -% @as(U, @splat(32)));
+                s.min[i] = scale.* * @as(F, @splat(-4));
+            },
+            .q6_k => {
+                const signed: @Vector(panel_rows, i8) =
+                    @bitCast(bytes[panel_rows * i ..][0..panel_rows].*);
+                scale.* = d * @as(F, @floatFromInt(signed));
+                s.min[i] = scale.* * @as(F, @splat(-32));
+            },
+            .iq4_xs => {
+                const highs: @Vector(panel_rows, u16) = @bitCast(
+                    (group + 2 * panel_rows)[0 .. 2 * panel_rows].*,
+                );
+                const two = @as(U, highs) >> @splat(2 * i) & @as(U, @splat(3));
+                const four = byteOf(bytes, i / 2) >> @splat(4 * (i % 2)) & @as(U, @splat(15));
+                scale.* = d * float((four | two << @splat(4)) -% @as(U, @splat(32)));
+            },
+            .tq2_0 => {
+                scale.* = d;
+                s.min[i] = -d;
+            },
+            else => comptime unreachable,
+        }
+    }
+    return s;
+}
+
+inline fn byteOf(bytes: [*]const u8, comptime i: usize) U {
+    return @as(@Vector(panel_rows, u8), bytes[panel_rows * i ..][0..panel_rows].*);
+}
+
+inline fn low4(bytes: [*]const u8, comptime i: usize) U {
+    return byteOf(bytes, i) & @as(U, @splat(15));
+}
+
+/// The two highest bits, moved to 4 and 5.
+inline fn high2(bytes: [*]const u8, comptime i: usize) U {
+    return byteOf(bytes, i) >> @splat(6) << @splat(4);
+}
+
+/// Numbers of few bits, which may be below 0.
+inline fn float(values: U) F {
+    return @floatFromInt(@as(I, @bitCast(values)));
+}
+
+extern fn @"llvm.x86.avx512.pshuf.b.512"(Bytes, Bytes) Bytes;
+extern fn @"llvm.x86.avx2.pshuf.b"(@Vector(32, u8), @Vector(32, u8)) @Vector(32, u8);
+extern fn @"llvm.x86.ssse3.pshuf.b.128"(@Vector(16, u8), @Vector(16, u8)) @Vector(16, u8);
+
+/// What stands in the table for codes of four bits.
+inline fn lookUp(comptime table: [16]u8, nibbles: Bytes) Bytes {
+    const features = @import("builtin").cpu.features;
+    const has = std.Target.x86.featureSetHas;
+    const has_avx512 = comptime has(features, .avx512bw);
+    const width = comptime if (has_avx512) 64 else if (has(features, .avx2)) 32 else 16;
+    comptime var repeated: [width]u8 = undefined;
+    inline for (&repeated, 0..) |*to, i| to.* = table[i % 16];
+    const parts: [64 / width]@Vector(width, u8) = @bitCast(nibbles);
+    var found: [64 / width]@Vector(width, u8) = undefined;
+    inline for (&found, parts) |*to, from| {
+        to.* = switch (width) {
+            64 => @"llvm.x86.avx512.pshuf.b.512"(repeated, from),
+            32 => @"llvm.x86.avx2.pshuf.b"(repeated, from),
+            else => @"llvm.x86.ssse3.pshuf.b.128"(repeated, from),
+        };
+    }
+    return @bitCast(found);
+}
