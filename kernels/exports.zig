@@ -136,6 +136,17 @@ export fn sluice_multiply(
     return packed_weight.multiply(c, w, t) catch null;
 }
 
+export fn sluice_get_rows(
+    context: ?*ggml.Context,
+    weight: ?*ggml.Tensor,
+    ids: ?*ggml.Tensor,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const w = given("weight", weight) catch return null;
+    const i = given("ids", ids) catch return null;
+    return packed_weight.getRows(c, w, i) catch null;
+}
+
 export fn sluice_attends(n_embd_head: i32) i32 {
     const n = count("n_embd_head", n_embd_head) catch return failed;
     return @intFromBool(attention.accepts(n));

@@ -106,6 +106,23 @@ pub fn multiply(
     return custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
 }
 
+/// A node that reads rows of a weight in panels, those whose numbers are `ids`: f32
+/// [n_in, n_tokens]. Every id must be below n_out.
+pub fn getRows(
+    context: *ggml.Context,
+    weight: *ggml.Tensor,
+    ids: *ggml.Tensor,
+) failure.Error!*ggml.Tensor {
+    _ = try layoutOf(weight);
+    if (ids.type != .i32 or ids.nb[0] != 4 or ids.ne[1] != 1 or ids.ne[2] != 1) {
+        return failure.set("Cannot read rows by ids of type {d}: expected a vector of i32", .{
+            @backingInt(ids.type),
+        });
+    }
+    const ne: [2]i64 = .{ weight.ne[0], ids.ne[0] };
+    return custom.node(context, .f32, ne, &.{ weight, ids }, &rowsNode, null);
+}
+
 fn kernels() *const product.Functions {
     // accepts() lets no weight get here on other processors.
     if (!product.exists) unreachable;
@@ -134,4 +151,16 @@ fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) call
         @ptrCast(@alignCast(node.data.?)),
         custom.share(ith, nth),
     );
+}
+
+fn rowsNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
+    if (!product.exists) unreachable;
+    const layout = layoutOf(node.src[0].?) catch unreachable; // checked when the node was made
+    const ids: [*]const i32 = @ptrCast(@alignCast(node.src[1].?.data.?));
+    const out: [*]f32 = @ptrCast(@alignCast(node.data.?));
+    const first, const end = custom.share(ith, nth).of(@intCast(node.ne[1]));
+    for (first..end) |i| {
+        const values = out[i * layout.n_in ..][0..layout.n_in];
+        product.readRow(layout.format, layout.panels, layout.n_in, @intCast(ids[i]), values);
+    }
 }

@@ -91,7 +91,7 @@ test "accepts() refuses what does not fill panels" {
     try testing.expect(!panels.accepts(1, 576, 192));
 }
 
-test "quantize(), multiply() and fill() say what is wrong" {
+test "quantize(), multiply(), getRows() and fill() say what is wrong" {
     if (!product.exists) return error.SkipZigTest;
     const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
@@ -105,5 +105,6 @@ test "quantize(), multiply() and fill() say what is wrong" {
     const memory = allocate(context);
     defer ggml.ggml_backend_buffer_free(memory);
     try testing.expectError(error.Failed, panels.multiply(context, bare, values));
+    try testing.expectError(error.Failed, panels.getRows(context, bare, values));
     try testing.expectError(error.Failed, panels.fill(bare, 0, bytes(bare)[0..20]));
 }

@@ -275,6 +275,51 @@ inline fn bitsOf(comptime bits: usize, comptime to: u3, plane: Bytes, comptime i
     return moved & @as(Bytes, @splat(mask));
 }
 
+/// Reads row `row` of a weight in panels.
+pub fn readRow(format: Format, panels: [*]const u8, n_in: usize, row: usize, out: []f32) void {
+    @setEvalBranchQuota(20_000);
+    switch (format) {
+        inline else => |f| {
+            const per_group = comptime f.blocks();
+            const n_groups = n_in / comptime f.groupLen();
+            const block_bytes = comptime f.codeBytes() * panel_rows;
+            const group_bytes = comptime f.groupBytes() * panel_rows;
+            const panel = panels + row / panel_rows * n_groups * group_bytes;
+            const sides = panel + n_groups * per_group * block_bytes;
+            for (0..n_groups) |g| {
+                const scales = scalesOf(f, @alignCast(sides + g * comptime sideBytes(f)));
+                for (0..per_group) |b| {
+                    const at = g * per_group + b;
+                    const values = out[at * block_len ..][0..block_len];
+                    const vectors = codes(f, @alignCast(panel + at * block_bytes));
+                    readBlock(f, vectors, &scales, b, row % panel_rows, values);
+                }
+            }
+        },
+    }
+}
+
+fn readBlock(
+    comptime format: Format,
+    vectors: [8]Bytes,
+    scales: *const Scales(format),
+    b: usize,
+    row: usize,
+    values: *[block_len]f32,
+) void {
+    const offset = if (comptime format.isByte()) 128 else if (format == .q4_0) 8 else 0;
+    const bytes: [8][4 * panel_rows]u8 = @bitCast(vectors);
+    for (values, 0..) |*value, i| {
+        const code: i32 = bytes[i / 4][4 * row + i % 4];
+        const which = if (comptime format.isHalved()) 2 * b + i / 16 else b;
+        const scale = @as([panel_rows]f32, scales.scale[which])[row];
+        value.* = @as(f32, @floatFromInt(code - offset)) * scale;
+        if (comptime format.hasMin()) {
+            value.* += @as([panel_rows]f32, scales.min[which])[row];
+        }
+    }
+}
+
 /// The scales of a group, and the mins; those of one block and half each.
 pub fn Scales(comptime format: Format) type {
     const n = format.blocks() * (if (format.isHalved()) 2 else 1);

@@ -19,6 +19,7 @@ pub const Format = formats.Format;
 pub const panel_rows = formats.panel_rows;
 pub const block_len = formats.block_len;
 pub const pack = formats.pack;
+pub const readRow = formats.readRow;
 
 /// Tokens of a tile.
 pub const tile_tokens = 16;

@@ -174,6 +174,21 @@ test "multiply() gives a row the same bits in any batch and any number of shares
     }
 }
 
+test "readRow() reads from panels what ggml reads from a file" {
+    if (!product.exists) return error.SkipZigTest;
+    var prng: std.Random.DefaultPrng = .init(5);
+    var found: [512]f32 = undefined;
+    for (formats) |format| {
+        var case: Case = try .init(prng.random(), format, found.len, 32);
+        defer case.deinit();
+        for (0..32) |row| {
+            product.readRow(format, case.panels.ptr, found.len, row, &found);
+            const expected = case.values[row * found.len ..][0..found.len];
+            try testing.expectEqualSlices(f32, expected, &found);
+        }
+    }
+}
+
 test "quantize() keeps zeros, and numbers that differ by many orders" {
     if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(3);

@@ -102,7 +102,7 @@ int32_t sluice_mapping_pack(
 int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out);
 /*
  * A graph node that quantizes f32 values [n_in, n_tokens] (n_in a multiple of 32) for
- * sluice_multiply(); i8 [3 / 2 n_in, n_tokens], NULL on failure.
+ * sluice_multiply(); i8 [7 / 4 n_in, n_tokens], NULL on failure.
  */
 struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_tensor *values);
 /*
@@ -112,6 +112,12 @@ struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_te
  */
 struct ggml_tensor *sluice_multiply(
     struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles);
+/*
+ * A graph node: rows of a weight [n_in, n_out] in panels; f32 [n_in, n_tokens], NULL on failure.
+ * ids is i32 [n_tokens], each from 0 to n_out - 1.
+ */
+struct ggml_tensor *sluice_get_rows(
+    struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *ids);
 
 /* 1 if sluice_attention() takes heads of this size, else 0. */
 int32_t sluice_attends(int32_t n_embd_head);

@@ -102,6 +102,8 @@ class Emission {
         return this.#t.library.handle(n.sluice_quantize(ctx, a), "quantize values");
       case "mul_mat_packed":
         return this.#t.library.handle(n.sluice_multiply(ctx, a, b), "multiply panels");
+      case "get_rows_packed":
+        return this.#t.library.handle(n.sluice_get_rows(ctx, a, b), "read rows of panels");
       case "add":
         return n.ggml_add(ctx, a, b);
       case "mul":

@@ -303,6 +303,9 @@ export const symbols = {
   // struct ggml_tensor * sluice_multiply(struct ggml_context *context, struct ggml_tensor *weight,
   //   struct ggml_tensor *tiles)
   sluice_multiply: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
+  // struct ggml_tensor * sluice_get_rows(struct ggml_context *context, struct ggml_tensor *weight,
+  //   struct ggml_tensor *ids)
+  sluice_get_rows: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
   // int32_t sluice_attends(int32_t n_embd_head)
   sluice_attends: { args: ["i32"], returns: "i32" },
   // struct ggml_tensor * sluice_attention(struct ggml_context *context, struct ggml_tensor *q,

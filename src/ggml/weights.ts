@@ -272,7 +272,8 @@ export class Weights implements Disposable {
 /** How an op reads a weight that is its source number `i`. */
 export function weightUse({ kind }: Op, i: number): WeightUse {
   if (i === 0 && kind === "mul_mat") return "product";
-  return i === 0 && kind === "mul_mat_packed" ? "packed" : "rows";
+  const reads_panels = kind === "mul_mat_packed" || kind === "get_rows_packed";
+  return i === 0 && reads_panels ? "packed" : "rows";
 }
 
 /** A weight that is read both ways stands there twice. */

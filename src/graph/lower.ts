@@ -88,10 +88,24 @@ const joinGateUp = (products: Products): Rewrite => ({
   },
 });
 
+/**
+ * Rows of a weight that products read too, a tied embedding, come from its panels, so that it
+ * stands in memory once.
+ */
+const readPanels = (products: Products): Rewrite => ({
+  name: "read_panels",
+  apply(g, node, lowered, uses) {
+    const [w, ids] = node.src;
+    if (node.op.kind !== "get_rows" || w?.op.kind !== "weight") return undefined;
+    if (uses(w) === 1 || !products.packs(w)) return undefined;
+    return g.get_rows_packed(g.concat_weights(w.op.parts), lowered(ids!));
+  },
+});
+
 /** The rows that the CPU backend profits from. */
 export function cpuRewrites(packs: Packs): Rewrite[] {
   const products = new Products(packs);
-  return [joinGateUp(products), packProduct(products)];
+  return [joinGateUp(products), packProduct(products), readPanels(products)];
 }
 
 /**

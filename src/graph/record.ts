@@ -48,6 +48,7 @@ export type Op =
   | { kind: "mul_mat" }
   | { kind: "quantize" }
   | { kind: "mul_mat_packed" }
+  | { kind: "get_rows_packed" }
   | { kind: "add" }
   | { kind: "mul" }
   | { kind: "rms_norm"; eps: number }
@@ -194,6 +195,23 @@ export class Graph {
       fail("mul_mat_packed", `${show(b)} is no quantized row of ${a.ne[0]} values`);
     }
     return this.#node({ kind: "mul_mat_packed" }, "f32", [a.ne[1], b.ne[1], 1, 1], [a, b]);
+  }
+
+  /**
+   * `get_rows` of a weight that lies in panels.
+   *
+   * @param a [k, n], n a multiple of 16
+   * @param ids i32 [m]
+   * @returns f32 [k, m]
+   */
+  get_rows_packed(a: Tensor, ids: Tensor): Tensor {
+    if (a.op.kind !== "weight" || a.ne[1] % 16 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
+      fail("get_rows_packed", `${show(a)} is not a weight of whole panels of 16 rows`);
+    }
+    if (ids.type !== "i32" || ids.ne[1] !== 1 || ids.ne[2] !== 1 || ids.ne[3] !== 1) {
+      fail("get_rows_packed", `${show(ids)} is no vector of i32`);
+    }
+    return this.#node({ kind: "get_rows_packed" }, "f32", [a.ne[0], ids.ne[0], 1, 1], [a, ids]);
   }
 
   /**

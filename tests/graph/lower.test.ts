@@ -129,3 +129,23 @@ describe("packProduct", () => {
     expect(kinds(lower(g, out, lookup, cpuRewrites(panels)).nodes)).not.toContain("quantize");
   });
 });
+
+describe("readPanels", () => {
+  const panels = (): boolean => true;
+
+  test("reads a tied embedding from the panels of its product", () => {
+    const g = new Graph(lookup);
+    const embd = g.weight("embd");
+    const out = g.mul_mat(embd, g.get_rows(embd, g.input("tokens", "i32", 3)));
+    const { nodes } = lower(g, out, lookup, cpuRewrites(panels));
+    expect(kinds(nodes)).toContain("get_rows_packed");
+    expect(kinds(nodes).filter((kind) => kind === "weight")).toHaveLength(1);
+  });
+
+  test("leaves an embedding alone that no product reads", () => {
+    const g = new Graph(lookup);
+    const x = g.get_rows(g.weight("embd"), g.input("tokens", "i32", 3));
+    const { nodes } = lower(g, g.mul_mat(g.weight("head"), x), lookup, cpuRewrites(panels));
+    expect(kinds(nodes)).toContain("get_rows");
+  });
+});

@@ -54,6 +54,17 @@ describe("Graph", () => {
     expect(() => g.get_rows(g.weight("a"), g.input("y", "i32", 5, 2))).toThrow(ShapeError);
   });
 
+  test("get_rows_packed() takes weights of whole panels and a vector of i32", () => {
+    const g = graph();
+    const a = g.weight("a");
+    const rows = g.get_rows_packed(a, g.input("ids", "i32", 5));
+    expect([rows.type, rows.ne]).toEqual(["f32", [64, 5, 1, 1]]);
+    expect(() => g.get_rows_packed(a, g.input("x", "f32", 5))).toThrow(ShapeError);
+    expect(() => g.get_rows_packed(a, g.input("y", "i32", 5, 2))).toThrow(ShapeError);
+    const free = g.input("free", "f32", 64, 32);
+    expect(() => g.get_rows_packed(free, g.input("z", "i32", 5))).toThrow(ShapeError);
+  });
+
   test("mul_mat() gives [n, m] and refuses rows of different length and operands that are not f32", () => {
     const g = graph();
     expect(g.mul_mat(g.weight("a"), g.input("x", "f32", 64, 3)).ne).toEqual([32, 3, 1, 1]);
