@@ -22,12 +22,10 @@
  * @module
  */
 export { load, type LoadOptions, Model } from "./src/load.ts";
-export {
-  createHandler,
-  type Handler,
-  type HandlerOptions,
-  type OpenSocket,
-} from "./src/server/handler.ts";
+export { createHandler, type Handler, type HandlerOptions } from "./src/server/handler.ts";
+export type { OpenSocket } from "./src/server/upgrades.ts";
+export type { TelemetryOptions } from "./src/server/telemetry.ts";
+export type { OpenTelemetryApi } from "./src/server/tracing.ts";
 export type { AccessOptions } from "./src/server/access.ts";
 export { type ApiKey, createKey, parseKeys, type Scope } from "./src/server/keys.ts";
 export type { Socket, SocketLimits, SocketListener } from "./src/server/socket.ts";
@@ -36,6 +34,7 @@ export type {
   ChatMessage,
   GenerateRequest,
   Generator,
+  GeneratorLoad,
   ModelInfo,
   ResumePoint,
   SamplingOptions,
@@ -46,7 +45,7 @@ export { streamAndCollect, type StreamResponse, TokenTimeoutError } from "./src/
 export { relay, type RelayOptions } from "./src/relay/relay.ts";
 export type { StoredStream, StreamRecord, StreamStore } from "./src/stream/store.ts";
 export { openStreamStore } from "./src/stream/stores/open.ts";
-export type { StreamCounts, StreamLimits } from "./src/stream/streams.ts";
+export type { StreamCounts, StreamLimits } from "./src/stream/limits.ts";
 export type { EngineLimits } from "./src/engine/engine.ts";
 export type { OnProgress } from "./src/engine/host.ts";
 export type { CoreInfo, CoreStats } from "./src/engine/protocol.ts";
@@ -80,4 +79,9 @@ export {
   SluiceError,
   UpstreamError,
 } from "./src/errors.ts";
-export type { DownloadListener, DownloadNotice, Downloads } from "./src/server/downloads.ts";
+export type {
+  DownloadCounts,
+  DownloadListener,
+  DownloadNotice,
+  Downloads,
+} from "./src/server/downloads.ts";

@@ -13,18 +13,18 @@ import { type RuntimeName, runtimePath } from "../tools/runtimes.ts";
 import type { Entrant } from "./contender.ts";
 import { HttpContender } from "./http_contender.ts";
 import { LineContender } from "./line_contender.ts";
-import { llamaServer, openVino, type Peer, type Workshop } from "./peers.ts";
-
-/** Tokens that one sequence can hold. */
-export const CONTEXT_TOKENS = 2048;
-/** Sequences that run at once. */
-export const SEQUENCES = 4;
+import { llamaServer, openVino, type Peer } from "./peers.ts";
+import type { Workshop } from "./workshop.ts";
 
 /** What everybody runs. */
 export interface Field {
   /** Path of the GGUF file. */
   readonly model: string;
   readonly threads: number;
+  /** Sequences that run at once. */
+  readonly sequences: number;
+  /** Tokens that one sequence can hold. */
+  readonly tokens: number;
   readonly runtimes: readonly RuntimeName[];
   readonly peers: readonly Peer[];
   /** Whether sluice takes part with one thread too. */
@@ -68,7 +68,7 @@ export async function listEntrants(
 
 async function sluiceEntrants(
   runtime: RuntimeName,
-  { model, threads, oneThread }: Field,
+  { model, threads, oneThread, sequences, tokens }: Field,
   root: string,
   peerNames: readonly string[],
 ): Promise<Entrant[]> {
@@ -80,8 +80,8 @@ async function sluiceEntrants(
   const version = `${manifest.version} on ${runtime} ${/\d+\.\d+\.\d+/.exec(printed)?.[0]}`;
   const entrant = (n_threads: number, rivals: readonly string[]): Entrant => {
     const name = `sluice, ${runtime}${n_threads === threads ? "" : ", 1 thread"}`;
-    const options = ["--model", model, "--threads", n_threads, "--ctx-size", CONTEXT_TOKENS];
-    const limits = ["--parallel", SEQUENCES];
+    const options = ["--model", model, "--threads", n_threads, "--ctx-size", tokens];
+    const limits = ["--parallel", sequences];
     const script = [...words, join("src", "cli.ts"), "serve", ...options, ...limits].map(String);
     const command = (port: number): string[] => [...script, "--port", String(port)];
     const start = () => HttpContender.start(name, command, root);
@@ -96,7 +96,8 @@ function peerEntrant(peer: Peer, field: Field, workshop: Workshop): Promise<Entr
   return peer === llamaServer ? llamaEntrant(field, workshop) : openVinoEntrant(field, workshop);
 }
 
-async function llamaEntrant({ model, threads }: Field, workshop: Workshop): Promise<Entrant> {
+async function llamaEntrant(field: Field, workshop: Workshop): Promise<Entrant> {
+  const { model, threads, sequences, tokens } = field;
   const { name } = llamaServer;
   const program = await llamaServer.prepare(workshop);
   // It prints its version where errors go.
@@ -104,7 +105,7 @@ async function llamaEntrant({ model, threads }: Field, workshop: Workshop): Prom
   const { root: cwd, signal } = workshop;
   const printed = await run(look, { purpose: "ask llama-server for its version", cwd, signal });
   const version = /version: (.*)/.exec(printed)?.[1] ?? "unknown";
-  const limits = ["-c", CONTEXT_TOKENS * SEQUENCES, "-np", SEQUENCES, "-t", threads];
+  const limits = ["-c", tokens * sequences, "-np", sequences, "-t", threads];
   const quiet = ["--no-ui", "--no-cache-prompt", "--cache-ram", 0, "-lv", 1];
   const script = [program, "-m", model, "--host", "127.0.0.1", ...limits, ...quiet].map(String);
   const command = (port: number): string[] => [...script, "--port", String(port)];

@@ -4,15 +4,7 @@
  *
  * @module
  */
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { SetupError } from "../src/errors.ts";
@@ -20,11 +12,11 @@ import { cacheFolder } from "../src/store/cache.ts";
 import { onPath, run } from "../tools/setup/command.ts";
 import { fetchPack, integrityOf, readLock } from "../tools/setup/ggml.ts";
 import { sha256 } from "../tools/setup/hash.ts";
-import { takeLock } from "../tools/setup/lock.ts";
 import { buildJobs, cpuIdentity, thisMachine } from "../tools/setup/platform.ts";
-import { type Bar, type Output, Progress } from "../tools/setup/progress.ts";
+import type { Bar } from "../tools/setup/progress.ts";
 import type { Site } from "../tools/setup/step.ts";
 import { untar } from "../tools/setup/tar.ts";
+import { make, type Workshop } from "./workshop.ts";
 
 /** A program to compare with. */
 export interface Peer {
@@ -34,14 +26,6 @@ export interface Peer {
   readonly name: string;
   /** Makes it ready; returns the path of its program. */
   prepare(workshop: Workshop): Promise<string>;
-}
-
-/** Where peers are made. */
-export interface Workshop {
-  /** The checkout. */
-  readonly root: string;
-  readonly output: Output;
-  readonly signal: AbortSignal;
 }
 
 const openVinoVersion = "2026.4.1";
@@ -68,7 +52,7 @@ export const llamaServer: Peer = {
     const key = sha256(JSON.stringify(makers)).slice(0, 16);
     const program = join(peersFolder(), `llama-server-${lock.packageVersion}-${key}`);
     if (existsSync(program)) return program;
-    await make("llama-server", workshop, async (site, bar) => {
+    await make("llama-server", peersFolder(), workshop, async (site, bar) => {
       if (!existsSync(program)) await buildLlamaServer(site, bar, program);
     });
     return program;
@@ -91,7 +75,7 @@ export const openVino: Peer = {
     const stamp = join(folder, "complete");
     const program = join(folder, "bin", "python");
     if (existsSync(stamp)) return program;
-    await make("openvino", workshop, async ({ signal, cache }, bar) => {
+    await make("openvino", peersFolder(), workshop, async ({ signal, cache }, bar) => {
       if (existsSync(stamp)) return;
       // A virtual environment holds its own path, so it is made in place and the stamp comes last.
       rmSync(folder, { recursive: true, force: true });
@@ -167,30 +151,6 @@ export function withTileBarrier(source: string): string {
 }
 
 const peersFolder = (): string => join(cacheFolder(), "peers");
-
-/** Runs the making of a peer with a bar, one at a time, and leaves nothing half-made. */
-async function make(
-  name: string,
-  { root, output, signal }: Workshop,
-  work: (site: Site, bar: Bar) => Promise<void>,
-): Promise<void> {
-  const cache = peersFolder();
-  const temp = join(cache, "tmp");
-  mkdirSync(join(cache, "logs"), { recursive: true });
-  using _lock = await takeLock(cache, signal, (holder) => {
-    output.write(`Another bench prepares its peers (${holder}): waiting for it to end\n`);
-  });
-  rmSync(temp, { recursive: true, force: true });
-  mkdirSync(temp);
-  using progress = new Progress(output);
-  const bar = progress.bar(name);
-  try {
-    await work({ root, cache, temp, signal }, bar);
-    bar.finish();
-  } finally {
-    rmSync(temp, { recursive: true, force: true });
-  }
-}
 
 function needTools(peer: string, tools: readonly string[], advice: string): void {
   const missing = tools.filter((tool) => onPath(tool) === undefined);

@@ -25,6 +25,8 @@ export interface Ratio {
   readonly median: number;
   readonly min: number;
   readonly max: number;
+  /** Own median divided by the best that the rival ever did. */
+  readonly ofBest: number;
 }
 
 /** Middle of some values; the mean of the two middle ones where their number is even. */
@@ -46,7 +48,7 @@ export function summarize(
       const own = ofFigure.filter(({ entrant }) => entrant === name);
       if (own.length === 0) return [];
       const values = own.map(({ value }) => value);
-      const best = figure.better === "more" ? Math.max(...values) : Math.min(...values);
+      const best = bestOf(figure, values);
       const ratios = figure.compared === false ? [] : rivals.flatMap((rival) => {
         const theirs = ofFigure.filter(({ entrant }) => entrant === rival);
         return ratioOf(rival, own, theirs);
@@ -63,7 +65,13 @@ function ratioOf(rival: string, own: readonly Sample[], theirs: readonly Sample[
   });
   if (values.length === 0) return [];
   const [min, max] = [Math.min(...values), Math.max(...values)];
-  return [{ rival, median: median(values), min, max }];
+  const best = bestOf(own[0]!.figure, theirs.map(({ value }) => value));
+  const ofBest = median(own.map(({ value }) => value)) / best;
+  return [{ rival, median: median(values), min, max, ofBest }];
+}
+
+function bestOf({ better }: Figure, values: readonly number[]): number {
+  return better === "more" ? Math.max(...values) : Math.min(...values);
 }
 
 /** The rows as text for a terminal. */
@@ -78,8 +86,10 @@ export function table(rows: readonly Row[]): string {
     }
     const best = number(row.best).padStart(8);
     const middle = number(row.median).padStart(8);
-    const ratios = row.ratios.map(({ rival, median, min, max }) => {
-      const range = min === max ? "" : ` (${ratio(min)}-${ratio(max)})`;
+    const ratios = row.ratios.map(({ rival, median, min, max, ofBest }) => {
+      const range = min === max
+        ? ""
+        : ` (${ratio(min)}-${ratio(max)}, ${ratio(ofBest)} x its best)`;
       return `   ${ratio(median)} x ${rival}${range}`;
     });
     lines.push(`  ${row.entrant.padEnd(width)}  best${best}  median${middle}${ratios.join("")}`);
@@ -87,11 +97,56 @@ export function table(rows: readonly Row[]): string {
   return lines.join("\n").trimStart();
 }
 
+/**
+ * The rows as one table for a terminal: a line for each figure, a column for each entrant, and the
+ * ratios behind them. Columns have letters; the names follow.
+ *
+ * @param entrants in the order of the columns
+ */
+export function overview(
+  rows: readonly Row[],
+  entrants: readonly Pick<Entrant, "name" | "rivals">[],
+): string {
+  const letter = (name: string): string => {
+    return String.fromCharCode(97 + entrants.findIndex((entrant) => entrant.name === name));
+  };
+  const pairs = entrants.flatMap(({ name, rivals }) => rivals.map((rival) => ({ name, rival })))
+    .filter(({ rival }) => entrants.some(({ name }) => name === rival));
+  const figures = [...new Set(rows.map(({ figure }) => figure))];
+  const lines = figures.map((figure) => {
+    const of = (name: string): Row | undefined =>
+      rows.find((row) => row.figure === figure && row.entrant === name);
+    const medians = entrants.map(({ name }) => of(name)?.median).map(cell(number));
+    const ratios = pairs.map(({ name, rival }) =>
+      of(name)?.ratios.find((each) => each.rival === rival)?.median
+    ).map(cell(ratio));
+    return [figure.name, figure.unit, ...medians, ...ratios];
+  });
+  const head = ["", "", ...entrants.map(({ name }) => letter(name))]
+    .concat(pairs.map(({ name, rival }) => `${letter(name)}/${letter(rival)}`));
+  const names = entrants.map(({ name }) => `${letter(name)} is ${name}`);
+  return [...align([head, ...lines]), "", `Medians; ${names.join(", ")}.`].join("\n");
+}
+
+function cell(format: (value: number) => string): (value: number | undefined) => string {
+  return (value) => value === undefined ? "-" : format(value);
+}
+
+/** Lines of columns: the first two to the left, numbers to the right. */
+function align(lines: readonly string[][]): string[] {
+  const widths = lines[0]!.map((_, at) => Math.max(...lines.map((line) => line[at]!.length)));
+  return lines.map((line) =>
+    line.map((text, at) => at < 2 ? text.padEnd(widths[at]!) : text.padStart(widths[at]!))
+      .join("  ").trimEnd()
+  );
+}
+
 /** Three digits that say something, and no more. */
-function number(value: number): string {
+export function number(value: number): string {
   return value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
 }
 
-function ratio(value: number): string {
+/** A ratio for people. */
+export function ratio(value: number): string {
   return value.toFixed(value >= 10 ? 1 : 2);
 }

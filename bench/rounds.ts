@@ -7,9 +7,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../src/errors.ts";
 import type { Contender, Entrant } from "./contender.ts";
-import { SEQUENCES } from "./entrants.ts";
 import { prompt } from "./prompts.ts";
-import { type Figure, PREFILL_TOKENS, type Scenario } from "./scenarios.ts";
+import type { Figure, Scenario } from "./scenarios.ts";
 
 /** One value of one figure. */
 export interface Sample {
@@ -26,6 +25,8 @@ export interface Plan {
   readonly entrants: readonly Entrant[];
   readonly scenarios: readonly Scenario[];
   readonly rounds: number;
+  /** Measures the machine itself at the start of each round, while nobody runs. */
+  readonly beforeRound?: (round: number) => Promise<readonly Sample[]>;
   /** Threads of those who take part in every scenario. */
   readonly threads: number;
   /** Time for a program that goes on to do what its timers want. Default 100. */
@@ -40,6 +41,8 @@ export interface Plan {
 
 const SETTLE_MS = 100;
 const WARM_TOKENS = 16;
+/** The prompt that tells how many tokens a text has beyond its words. */
+const PROBE_WORDS = 64;
 
 /**
  * Starts everybody, plays all rounds, ends everybody; gives what there is when it is told to stop.
@@ -53,6 +56,10 @@ export async function playRounds(plan: Plan): Promise<Sample[]> {
   }
   const samples: Sample[] = [];
   for (let round = 0; round < plan.rounds; round++) {
+    if (plan.beforeRound && !plan.signal.aborted) {
+      plan.progress(`round ${round + 1} of ${plan.rounds}: the machine itself`);
+      samples.push(...await plan.beforeRound(round));
+    }
     for (const scenario of plan.scenarios.filter(({ when }) => when === "round")) {
       samples.push(...await field.play(scenario, round));
     }
@@ -63,14 +70,19 @@ export async function playRounds(plan: Plan): Promise<Sample[]> {
   return samples;
 }
 
+/** A program that plays. */
+interface Player {
+  readonly contender: Contender;
+  /** Words that a prompt needs beyond its tokens; what begins every text counts too. */
+  extraWords: number;
+}
+
 /** Everybody's programs, all of them paused but the one that is measured. */
 class RunningField implements AsyncDisposable {
   readonly #plan: Plan;
-  readonly #contenders = new Map<Entrant, Contender>();
+  readonly #players = new Map<Entrant, Player>();
   readonly #stopped: Promise<void>;
   #serial = 0;
-  /** Words that a prompt needs beyond its tokens; what begins every text counts too. */
-  #extraWords = 0;
 
   constructor(plan: Plan) {
     this.#plan = plan;
@@ -78,25 +90,26 @@ class RunningField implements AsyncDisposable {
     this.#stopped = new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
   }
 
-  /** Starts a program and lets it do all that it does only once. */
+  /** Starts a program and lets it do all that it does only once for a size of its work. */
   async enter(entrant: Entrant): Promise<void> {
     await this.#guard(entrant, async () => {
       const contender = await entrant.start();
-      this.#contenders.set(entrant, contender);
-      const [answer] = await contender.ask({
-        prompts: [this.#prompt(PREFILL_TOKENS)],
-        maxTokens: WARM_TOKENS,
-      });
-      this.#extraWords ||= PREFILL_TOKENS - answer!.promptTokens;
-      const prompts = Array.from({ length: SEQUENCES }, () => this.#prompt(WARM_TOKENS));
-      await contender.ask({ prompts, maxTokens: WARM_TOKENS });
+      const player: Player = { contender, extraWords: 0 };
+      this.#players.set(entrant, player);
+      const probe = [this.#prompt(player, PROBE_WORDS)];
+      const [answer] = await contender.ask({ prompts: probe, maxTokens: WARM_TOKENS });
+      player.extraWords = PROBE_WORDS - answer!.promptTokens;
+      for (const [count, tokens] of warmLoads(this.#plan.scenarios)) {
+        const prompts = Array.from({ length: count }, () => this.#prompt(player, tokens));
+        await contender.ask({ prompts, maxTokens: WARM_TOKENS });
+      }
       contender.processes.pause();
     });
   }
 
   /** Measures everybody in turn; who is first changes with the round. */
   async play(scenario: Scenario, round: number): Promise<Sample[]> {
-    const all = [...this.#contenders.keys()]
+    const all = [...this.#players.keys()]
       .filter(({ threads }) => threads === this.#plan.threads || scenario.oneThread);
     const samples: Sample[] = [];
     for (const index of all.keys()) {
@@ -115,18 +128,19 @@ class RunningField implements AsyncDisposable {
   }
 
   async #measure(scenario: Scenario, entrant: Entrant): Promise<number[]> {
-    const contender = this.#contenders.get(entrant)!;
+    const player = this.#players.get(entrant)!;
+    const { contender } = player;
     contender.processes.resume();
     await sleep(this.#plan.settleMs ?? SETTLE_MS);
-    await contender.ask({ prompts: [this.#prompt(WARM_TOKENS)], maxTokens: WARM_TOKENS });
-    const stage = { entrant, contender, prompt: (tokens: number) => this.#prompt(tokens) };
+    await contender.ask({ prompts: [this.#prompt(player, WARM_TOKENS)], maxTokens: WARM_TOKENS });
+    const stage = { entrant, contender, prompt: (tokens: number) => this.#prompt(player, tokens) };
     const values = await scenario.measure(stage);
     contender.processes.pause();
     return values;
   }
 
-  #prompt(tokens: number): string {
-    return prompt(tokens + (tokens === PREFILL_TOKENS ? this.#extraWords : 0), this.#serial++);
+  #prompt({ extraWords }: Player, tokens: number): string {
+    return prompt(tokens + extraWords, this.#serial++);
   }
 
   /** Takes an entrant that fails out of the field and goes on without it. */
@@ -136,13 +150,21 @@ class RunningField implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof SluiceError)) throw error;
       this.#plan.leaveOut(entrant.name, error.message);
-      const contender = this.#contenders.get(entrant);
-      this.#contenders.delete(entrant);
-      await contender?.[Symbol.asyncDispose]();
+      const player = this.#players.get(entrant);
+      this.#players.delete(entrant);
+      await player?.contender[Symbol.asyncDispose]();
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#contenders.values()].map((each) => each[Symbol.asyncDispose]()));
+    const contenders = [...this.#players.values()].map(({ contender }) => contender);
+    await Promise.all(contenders.map((each) => each[Symbol.asyncDispose]()));
   }
+}
+
+/** Each number of prompts with each of their lengths that occurs, once. */
+function warmLoads(scenarios: readonly Scenario[]): [prompts: number, tokens: number][] {
+  const loads = scenarios.map(({ load }) => [load.prompts, load.promptTokens] as const);
+  return [...new Map(loads.map(([prompts, tokens]) => [`${prompts} ${tokens}`, [prompts, tokens]]))
+    .values()] as [number, number][];
 }

@@ -7,7 +7,6 @@ import { availableParallelism } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Contender, decodeRate, type Entrant } from "./contender.ts";
-import { SEQUENCES } from "./entrants.ts";
 import { startBusyLoops } from "./process_group.ts";
 
 /** One quantity. */
@@ -28,40 +27,115 @@ export interface Stage {
   prompt(tokens: number): string;
 }
 
+/** What is asked at once: so many prompts of so many tokens, and so many tokens to each. */
+export interface Load {
+  readonly prompts: number;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+}
+
 /** A way to measure. */
 export interface Scenario {
   /** Name for `--only`. */
   readonly name: string;
+  /** Another name for `--only`. */
+  readonly alias?: string;
   readonly figures: readonly Figure[];
   /** Every round, or once after the last. */
   readonly when: "round" | "end";
+  /** Whether it is played where nobody says what to play. */
+  readonly isDefault: boolean;
+  /** What it asks for. */
+  readonly load: Load;
   /** Whether those with one thread take part beside the others. */
   readonly oneThread?: boolean;
   /** Gives a value for each figure, in the order of `figures`. */
   measure(stage: Stage): Promise<number[]>;
 }
 
-/** Tokens of the long prompt. */
-export const PREFILL_TOKENS = 512;
 const PROMPT_TOKENS = 16;
 const DECODE_TOKENS = 128;
 const STREAM_TOKENS = 64;
 const IDLE_MS = 500;
 const BUSY_MS = 10_000;
+const SPARE_TOKENS = 64;
+
+/** Tokens that are in the context before the measured ones. */
+const DEPTHS = [0, 1024, 2048, 4096];
+const PREFILLS = [128, 512, 2048];
+const STREAMS = [1, 4, 8, 16];
+
+const single: Load = { prompts: 1, promptTokens: PROMPT_TOKENS, newTokens: DECODE_TOKENS };
+const short: Load = { ...single, newTokens: PROMPT_TOKENS };
 
 const speed = (name: string): Figure => ({ name, unit: "tok/s", better: "more" });
 const memory = (name: string): Figure => ({ name, unit: "MB", better: "less" });
 
-const decode: Scenario = {
-  name: "decode",
-  figures: [speed("decode, one stream")],
-  when: "round",
-  async measure({ contender, prompt }) {
-    const prompts = [prompt(PROMPT_TOKENS)];
-    const [answer] = await contender.ask({ prompts, maxTokens: DECODE_TOKENS });
-    return [decodeRate(answer!)];
-  },
-};
+/** Names of the figures that the roofline is held against, by depth. */
+export const decodeFigure = (depth: number): string => `decode at depth ${depth}`;
+
+/** Name of the figure of a prompt of so many tokens. */
+export const prefillFigure = (tokens: number): string => `prefill of ${tokens} tokens`;
+
+/** Names of the memory's figures. */
+export const memoryFigures = ["memory after the run", "most memory in the run"] as const;
+
+/** Asks for a load of fresh prompts. */
+function askFor({ prompts, promptTokens, newTokens }: Load, { contender, prompt }: Stage) {
+  const fresh = Array.from({ length: prompts }, () => prompt(promptTokens));
+  return contender.ask({ prompts: fresh, maxTokens: newTokens });
+}
+
+function decodeAt(depth: number): Scenario {
+  const load = { ...single, promptTokens: Math.max(depth, PROMPT_TOKENS) };
+  const first: Figure = { name: "first token of a prompt of 16", unit: "ms", better: "less" };
+  const figures = [speed(decodeFigure(depth)), ...(depth === 0 ? [first] : [])];
+  return {
+    name: `depth-${depth}`,
+    ...(depth === 0 && { alias: "decode" }),
+    figures,
+    when: "round",
+    isDefault: depth === 0 || depth === 2048,
+    load,
+    async measure(stage) {
+      const [answer] = await askFor(load, stage);
+      return [decodeRate(answer!), answer!.firstMs].slice(0, figures.length);
+    },
+  };
+}
+
+function prefillOf(tokens: number): Scenario {
+  const load: Load = { prompts: 1, promptTokens: tokens, newTokens: 1 };
+  return {
+    name: `prefill-${tokens}`,
+    ...(tokens === 512 && { alias: "prefill" }),
+    figures: [speed(prefillFigure(tokens))],
+    when: "round",
+    isDefault: tokens === 512,
+    load,
+    async measure(stage) {
+      const [answer] = await askFor(load, stage);
+      return [answer!.promptTokens / answer!.firstMs * 1000];
+    },
+  };
+}
+
+function streamsOf(count: number): Scenario {
+  const load: Load = { prompts: count, promptTokens: PROMPT_TOKENS, newTokens: STREAM_TOKENS };
+  return {
+    name: `streams-${count}`,
+    ...(count === 8 && { alias: "streams" }),
+    figures: [speed(count === 1 ? "one stream, prompt and all" : `${count} streams together`)],
+    when: "round",
+    isDefault: count === 8,
+    load,
+    async measure(stage) {
+      const answers = await askFor(load, stage);
+      const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0);
+      return [tokens / Math.max(...answers.map(({ lastMs }) => lastMs)) * 1000];
+    },
+  };
+}
 
 const idle: Scenario = {
   name: "idle",
@@ -72,33 +146,14 @@ const idle: Scenario = {
     compared: false,
   }],
   when: "round",
-  async measure({ contender, prompt }) {
-    await contender.ask({ prompts: [prompt(PROMPT_TOKENS)], maxTokens: PROMPT_TOKENS });
+  isDefault: true,
+  load: short,
+  async measure(stage) {
+    const { contender } = stage;
+    await askFor(short, stage);
     const before = contender.processes.cpuMs();
     await sleep(IDLE_MS);
     return [contender.processes.cpuMs() - before];
-  },
-};
-
-const prefill: Scenario = {
-  name: "prefill",
-  figures: [speed(`prefill, ${PREFILL_TOKENS} tokens`)],
-  when: "round",
-  async measure({ contender, prompt }) {
-    const [answer] = await contender.ask({ prompts: [prompt(PREFILL_TOKENS)], maxTokens: 1 });
-    return [answer!.promptTokens / answer!.firstMs * 1000];
-  },
-};
-
-const streams: Scenario = {
-  name: "streams",
-  figures: [speed(`${SEQUENCES} streams together`)],
-  when: "round",
-  async measure({ contender, prompt }) {
-    const prompts = Array.from({ length: SEQUENCES }, () => prompt(PROMPT_TOKENS));
-    const answers = await contender.ask({ prompts, maxTokens: STREAM_TOKENS });
-    const tokens = answers.reduce((sum, answer) => sum + answer.tokens, 0);
-    return [tokens / Math.max(...answers.map(({ lastMs }) => lastMs)) * 1000];
   },
 };
 
@@ -109,6 +164,8 @@ const load: Scenario = {
     memory("memory after the first token"),
   ],
   when: "round",
+  isDefault: true,
+  load: { ...single, newTokens: 1 },
   async measure({ contender, entrant, prompt }) {
     contender.processes.pause();
     const started = performance.now();
@@ -122,6 +179,8 @@ const busy: Scenario = {
   name: "busy",
   figures: [speed("decode, a busy loop on each core")],
   when: "round",
+  isDefault: true,
+  load: { ...single, newTokens: STREAM_TOKENS },
   oneThread: true,
   async measure({ contender, prompt }) {
     await using _ = startBusyLoops(availableParallelism());
@@ -134,8 +193,10 @@ const busy: Scenario = {
 
 const memoryAtEnd: Scenario = {
   name: "memory",
-  figures: [memory("memory after the run"), memory("most memory in the run")],
+  figures: memoryFigures.map(memory),
   when: "end",
+  isDefault: true,
+  load: { ...single, newTokens: 0 },
   measure({ contender }) {
     const { residentBytes, peakBytes } = contender.processes.memory();
     return Promise.resolve([residentBytes / 1e6, peakBytes / 1e6]);
@@ -144,9 +205,19 @@ const memoryAtEnd: Scenario = {
 
 /** Every scenario that this machine can play, in the order of a round. */
 export function listScenarios(): Scenario[] {
-  const portable = [decode, prefill, streams, busy];
+  const speeds = [...DEPTHS.map(decodeAt), ...PREFILLS.map(prefillOf), ...STREAMS.map(streamsOf)];
   // Memory and CPU time of another process are read from /proc.
   return process.platform === "linux"
-    ? [decode, idle, prefill, streams, load, busy, memoryAtEnd]
-    : portable;
+    ? [...speeds, idle, load, busy, memoryAtEnd]
+    : [...speeds, busy];
+}
+
+/** Room for everything that some scenarios ask for. */
+export function roomFor(scenarios: readonly Scenario[]): { sequences: number; tokens: number } {
+  const tokens = scenarios.map(({ load }) => load.promptTokens + load.newTokens);
+  return {
+    sequences: Math.max(...scenarios.map(({ load }) => load.prompts)),
+    // What begins a text and what a chat wraps around it come on top.
+    tokens: Math.ceil((Math.max(...tokens) + SPARE_TOKENS) / 256) * 256,
+  };
 }

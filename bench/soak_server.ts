@@ -10,7 +10,7 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { createHandler } from "../src/server/handler.ts";
-import type { StreamCounts } from "../src/stream/streams.ts";
+import type { StreamCounts } from "../src/stream/limits.ts";
 import {
   complete,
   MockGenerator,

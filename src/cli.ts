@@ -13,6 +13,8 @@ import {
   runKeys,
   tlsOf,
 } from "./cli/access.ts";
+import { ADAPTER_OPTIONS, ADAPTER_USAGE, adapterFor, loadAdapter } from "./cli/adapter.ts";
+import { configureLog, LOG_OPTIONS, LOG_USAGE } from "./cli/log.ts";
 import { SluiceError } from "./errors.ts";
 import { load, type LoadOptions, type Model } from "./load.ts";
 import { createHandler } from "./server/handler.ts";
@@ -20,7 +22,6 @@ import { list, pull } from "./store/cli.ts";
 import { ModelStore } from "./store/store.ts";
 import { StreamingConfig } from "./stream/config.ts";
 import { openStreamStore } from "./stream/stores/open.ts";
-import type { RunningServer, ServeOptions } from "./server/adapters/server.ts";
 
 const USAGE = `sluice: run a language model and stream its tokens
 
@@ -38,7 +39,7 @@ const USAGE = `sluice: run a language model and stream its tokens
 serve:
   --port N                  port, 0 is any free one (8080)
   --host ADDRESS            address to listen on (127.0.0.1)
-${ACCESS_USAGE}  --max-tokens N            most tokens of one answer (no cap)
+${ADAPTER_USAGE}${ACCESS_USAGE}  --max-tokens N            most tokens of one answer (no cap)
   --route PATH=DIALECT      what a path speaks: native, openai, openai_completions, content,
                             chat_stream, ...; may be given several times
   --keep-alive TIME         pause after which a silent stream gets a comment, 0 is never (5s)
@@ -46,7 +47,7 @@ ${ACCESS_USAGE}  --max-tokens N            most tokens of one answer (no cap)
   --flush-interval TIME     how long an event may wait for others, such as 25ms or 1s (0)
   --stream-store STORE      where streams outlive the server: memory (not at all), sqlite:PATH,
                             redis://HOST:PORT (memory)
-
+${LOG_USAGE}
 generate:
   --raw                     the prompt as it is, without the chat template
   --max-tokens N            most tokens of the answer (512)
@@ -64,6 +65,8 @@ const OPTIONS = {
   port: { type: "string", default: "8080" },
   host: { type: "string", default: "127.0.0.1" },
   ...ACCESS_OPTIONS,
+  ...ADAPTER_OPTIONS,
+  ...LOG_OPTIONS,
   "max-tokens": { type: "string" },
   route: { type: "string", multiple: true },
   "keep-alive": { type: "string", default: "5s" },
@@ -132,18 +135,16 @@ function isExpected(error: unknown): error is Error {
 }
 
 async function serve(values: Values): Promise<number> {
+  configureLog(values);
   const host = values.host;
   const access = await accessOptions(host, values);
   const tls = await tlsOf(values);
+  const adapterName = adapterFor(host, values.adapter);
   const port = integer(values, "port", 0)!;
   const routes = routesOf(values.route);
   const store = await openStreamStore(values["stream-store"]);
   const started = performance.now();
-  let loadFailure: unknown;
-  const loading = loadWithProgress(values).catch((failure: unknown) => {
-    loadFailure = failure;
-    throw failure;
-  });
+  const loading = loadWithProgress(values);
   const maxTokens = integer(values, "max-tokens", 1);
   const handler = createHandler(loading, {
     ...access,
@@ -156,10 +157,9 @@ async function serve(values: Values): Promise<number> {
     ...some("store", store),
     downloads: new ModelStore(),
     routes,
-    // A model that cannot be loaded ends the command, which says why.
-    onError: (failure) => failure === loadFailure || process.stderr.write(`sluice: ${failure}\n`),
   });
-  const server = (await adapter())({ handler, hostname: host, port, ...some("tls", tls) });
+  const listen = await loadAdapter(adapterName);
+  const server = await listen({ handler, hostname: host, port, ...some("tls", tls) });
   const stopped = new Promise<void>((resolve) => onStop(resolve));
   try {
     const model = await loading;
@@ -225,14 +225,6 @@ function onStop(stop: () => void): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
 }
 
-/** Starts the adapter of this runtime. */
-async function adapter(): Promise<(options: ServeOptions) => RunningServer> {
-  const { serve } = "Deno" in globalThis
-    ? await import("./server/adapters/deno.ts")
-    : await import("./server/adapters/bun.ts");
-  return serve;
-}
-
 function loadWithProgress(values: Values): Promise<Model> {
   const threads = integer(values, "threads", 1);
   const ctxSize = integer(values, "ctx-size", 1);
@@ -273,7 +265,14 @@ function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V
 
 type NumberOption = Exclude<
   keyof typeof OPTIONS,
-  keyof typeof ACCESS_OPTIONS | "help" | "raw" | "route" | "stop" | "stream-store"
+  | keyof typeof ACCESS_OPTIONS
+  | keyof typeof ADAPTER_OPTIONS
+  | keyof typeof LOG_OPTIONS
+  | "help"
+  | "raw"
+  | "route"
+  | "stop"
+  | "stream-store"
 >;
 
 function number(values: Values, name: NumberOption, min: number): number | undefined {

@@ -14,6 +14,8 @@ export class SluiceError extends Error {
   readonly status: number;
   /** What the caller can try next; may be empty. */
   readonly hints: readonly string[];
+  /** Name of the option whose limit was met, such as `queueMax`; undefined where none was. */
+  readonly limit: string | undefined;
 
   /**
    * An error with its code and status.
@@ -21,19 +23,20 @@ export class SluiceError extends Error {
    * @param message one sentence, see the module's rule
    * @param code stable name, lower case with underscores
    * @param status HTTP status
-   * @param options `cause` as in `Error`, and `hints`
+   * @param options `cause` as in `Error`, `hints` and `limit`
    */
   constructor(
     message: string,
     code: string,
     status: number,
-    options: { cause?: unknown; hints?: readonly string[] } = {},
+    options: { cause?: unknown; hints?: readonly string[]; limit?: string | undefined } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.code = code;
     this.status = status;
     this.hints = options.hints ?? [];
+    this.limit = options.limit;
   }
 }
 
@@ -60,7 +63,13 @@ export class RequestError extends SluiceError {
   constructor(
     message: string,
     fields: readonly FieldError[] = [],
-    options: { code?: string; status?: number; cause?: unknown; hints?: readonly string[] } = {},
+    options: {
+      code?: string;
+      status?: number;
+      cause?: unknown;
+      hints?: readonly string[];
+      limit?: string;
+    } = {},
   ) {
     super(message, options.code ?? "invalid_request", options.status ?? 400, options);
     this.fields = fields;
@@ -87,6 +96,7 @@ export class ContextFullError extends RequestError {
       [],
       {
         code: "context_length_exceeded",
+        limit: "ctxSize",
         hints: ["Shorten the prompt.", "Load the model with a larger context."],
       },
     );
@@ -106,9 +116,10 @@ export class OverloadedError extends SluiceError {
    * @param message one sentence, see the module's rule
    * @param retryAfterS seconds after which a new attempt makes sense
    * @param code what there is no room in; default `overloaded`, the server itself
+   * @param limit name of the option whose limit was met
    */
-  constructor(message: string, retryAfterS: number, code = "overloaded") {
-    super(message, code, 429, { hints: ["Wait and try again."] });
+  constructor(message: string, retryAfterS: number, code = "overloaded", limit?: string) {
+    super(message, code, 429, { hints: ["Wait and try again."], limit });
     this.retryAfterS = retryAfterS;
   }
 }

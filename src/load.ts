@@ -6,7 +6,7 @@
 import { availableParallelism } from "node:os";
 import { ChatTemplate } from "./chat/template.ts";
 import { Engine, type EngineLimits } from "./engine/engine.ts";
-import type { GenerateRequest, Generator, ModelInfo } from "./engine/generator.ts";
+import type { GenerateRequest, Generator, GeneratorLoad, ModelInfo } from "./engine/generator.ts";
 import type { OnProgress } from "./engine/host.ts";
 import type { CoreInfo, CoreStats } from "./engine/protocol.ts";
 import type { Steering } from "./engine/steering.ts";
@@ -64,6 +64,11 @@ export class Model implements Generator, AsyncDisposable {
   /** What the core does at the moment: sequences that run and wait, plans that are kept. */
   stats(): Promise<CoreStats> {
     return this.#engine.stats();
+  }
+
+  /** How busy the model is now. */
+  get load(): GeneratorLoad {
+    return this.#engine.load;
   }
 
   /** Requests that run or wait. */

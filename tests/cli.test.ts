@@ -124,7 +124,16 @@ describe("serve", () => {
       ]);
       // child.kill() of Deno 2.9 reports the signal that it sent as the end of the child.
       process.kill(cli.child.pid!, signal);
-      expect([await cli.code, cli.err]).toEqual([0, ""]);
+      expect(await cli.code).toBe(0);
+      const record = /level=(\w+) .*(?:msg="(model loaded)"|route="?([^" ]+)"? status=(\d+))/;
+      const lines = cli.err.trimEnd().split("\n");
+      const logged = lines.map((line) => record.exec(line)?.slice(1).join(" "));
+      expect(logged).toEqual([
+        "info model loaded  ",
+        "info  /v1/stream 200",
+        "info  /chat 400",
+        "info  /say=now 400",
+      ]);
     },
     60_000,
   );
@@ -151,8 +160,11 @@ describe("serve", () => {
   test("ends with 1 and one sentence when the model is not there", async () => {
     const cli = new Cli("serve", "--port", "0", "--model", "/no/such/model.gguf");
     expect(await cli.code).toBe(1);
-    expect(cli.err.trimEnd().split("\n").length).toBe(1);
-    expect(cli.err).toContain("/no/such/model.gguf");
+    const [logged, sentence, ...more] = cli.err.trimEnd().split("\n");
+    expect(logged).toMatch(/level=error .*code=model_error/);
+    expect(logged).not.toContain("/no/such");
+    expect(sentence).toMatch(/^sluice: .*\/no\/such\/model.gguf/);
+    expect(more).toEqual([]);
   }, 30_000);
 });
 

@@ -46,6 +46,7 @@ const programs: Readonly<Record<string, Program>> = {
   bench: { entry: ["bench/mod.ts"], steps: running },
   check: { entry: ["tools/check.ts"], steps: [packages, zig, ggml] },
   build: { entry: ["tools/build.ts"], steps: [zig, ggml] },
+  audit: { entry: ["tools/audit.ts"], steps: [packages] },
 };
 
 /** What a launch comes to. */

@@ -12,6 +12,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { SetupError } from "../src/errors.ts";
+import { duration, size } from "../src/store/amounts.ts";
 import { cacheFolder } from "../src/store/cache.ts";
 import { ggml } from "./setup/ggml.ts";
 import { forgetAnswers, jsr } from "./setup/jsr.ts";
@@ -20,7 +21,7 @@ import { defaultModel, model } from "./setup/model.ts";
 import { native } from "./setup/native.ts";
 import { packages } from "./setup/packages.ts";
 import { checkFloors, runtimeName, thisMachine } from "./setup/platform.ts";
-import { duration, megabytes, type Output, Progress } from "./setup/progress.ts";
+import { type Output, Progress } from "./setup/progress.ts";
 import { checkRequirements } from "./setup/requirements.ts";
 import type { Site, Step } from "./setup/step.ts";
 import { zig, zigVersion } from "./setup/zig.ts";
@@ -162,7 +163,7 @@ function announcement(pending: readonly Step[], cache: string): string {
   const bytes = fetched.reduce((sum, step) => sum + step.fetchBytes, 0);
   const parts = [];
   if (fetched.length > 0) {
-    parts.push(`fetching ${fetched.map((step) => step.brings).join(", ")} (${megabytes(bytes)})`);
+    parts.push(`fetching ${fetched.map((step) => step.brings).join(", ")} (${size(bytes)})`);
   }
   if (pending.includes(native)) parts.push(`building ${native.brings}`);
   const seconds = bytes / fetchBytesPerSecond +

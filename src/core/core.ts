@@ -10,6 +10,7 @@ import type {
   CoreInfo,
   CoreOptions,
   CoreStats,
+  Prefilled,
   Sampled,
   SequenceChange,
   SubmitMessage,
@@ -23,7 +24,7 @@ import { cpuRewrites } from "../graph/lower.ts";
 import { type BatchShape, PlanCache, planGraph } from "../graph/plan.ts";
 import type { WeightLookup } from "../graph/record.ts";
 import { architecture } from "../models/mod.ts";
-import { Scheduler } from "./scheduler.ts";
+import { type Batch, Scheduler } from "./scheduler.ts";
 import { Stepper } from "./step.ts";
 import { expectTensors, weightLookup } from "./tensors.ts";
 
@@ -38,6 +39,7 @@ export class Core implements Disposable {
   readonly #cancelled: Int32Array;
   readonly #plans: PlanCache<Plan>;
   readonly #resources: DisposableStack;
+  #prefilled: Prefilled | undefined;
 
   private constructor(
     info: CoreInfo,
@@ -157,10 +159,18 @@ export class Core implements Disposable {
 
   /** Runs one tick and gives what it sampled; undefined when nothing can run. */
   tick(): Sampled[] | undefined {
+    this.#prefilled = undefined;
     const batch = this.#scheduler.next();
     if (!batch) return undefined;
     const result = this.#stepper.run(batch);
-    return result ? this.#scheduler.commit(batch, result.tokens, result.times) : [];
+    if (!result) return [];
+    this.#prefilled = prefilledBy(batch);
+    return this.#scheduler.commit(batch, result.tokens, result.times);
+  }
+
+  /** The prompt that the last tick computed a piece of, where somebody wants to know. */
+  get prefilled(): Prefilled | undefined {
+    return this.#prefilled;
   }
 
   [Symbol.dispose](): void {
@@ -170,3 +180,9 @@ export class Core implements Disposable {
 
 /** Every plan reads the same weights; this one is recorded to learn which. */
 const ONE_TOKEN: BatchShape = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
+
+/** The token that the last piece brings says more than that it was the last. */
+function prefilledBy({ prefill }: Batch): Prefilled | undefined {
+  if (prefill === undefined || prefill.last || !prefill.sequence.tellsPrefill) return undefined;
+  return { id: prefill.sequence.id, n_past: prefill.end };
+}

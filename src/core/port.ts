@@ -101,6 +101,8 @@ class CoreServer {
     if (admitted.length > 0) this.#port.postMessage({ type: "admitted", admitted });
     const sampled = core.tick();
     if (sampled && sampled.length > 0) this.#port.postMessage({ type: "sampled", sampled });
+    const { prefilled } = core;
+    if (prefilled) this.#port.postMessage({ type: "prefilled", prefilled });
     return sampled !== undefined;
   }
 

@@ -28,6 +28,8 @@ export class Sequence {
   n_past = 0;
   /** May sample up to this many tokens in all. */
   credit: number;
+  /** Somebody wants to know how far its prompt is. */
+  readonly tellsPrefill: boolean;
 
   constructor(submit: SubmitMessage) {
     this.id = submit.id;
@@ -39,6 +41,7 @@ export class Sequence {
     this.sampling = submit.sampling;
     this.repeatLastN = submit.repeatLastN;
     this.credit = submit.credit;
+    this.tellsPrefill = submit.tellsPrefill ?? false;
   }
 
   /** Takes a change for the tokens that are sampled from now on. */

@@ -19,8 +19,9 @@ import type { FinishReason, StreamEvent, TokenEvent } from "../stream/event.ts";
 import { Detokenizer } from "../text/detokenizer.ts";
 import { StopMatcher } from "../text/stop.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import { Admission } from "./admission.ts";
 import { Answer } from "./answer.ts";
-import type { GenerateRequest, Generator, ModelInfo } from "./generator.ts";
+import type { GenerateRequest, Generator, GeneratorLoad, ModelInfo } from "./generator.ts";
 import { CoreHost, type CoreListener, type OnProgress } from "./host.ts";
 import { Live } from "./live.ts";
 import type { CoreInfo, CoreOptions, CoreStats, Sampled, SequenceChange } from "./protocol.ts";
@@ -29,11 +30,19 @@ import type { Change, Steering } from "./steering.ts";
 
 /** Limits of an engine. */
 export interface EngineLimits {
-  /** Requests that may wait beside those that run. Default 64. */
+  /** Requests that may wait beside those that run, see `Admission`. Default 32. */
   queueMax?: number;
+  /**
+   * Milliseconds without a refusal after which requests may wait again; 0 lets them wait at any
+   * time. Default 5000.
+   */
+  queueCalmMs?: number;
   /** Tokens that are sampled ahead of the reader. Default 64. */
   lookahead?: number;
 }
+
+/** Fewer than the streams that one client may have running, so that the queue is what refuses. */
+const QUEUE_MAX = 32;
 
 /** What an engine is made of. */
 export interface EngineParts {
@@ -51,7 +60,7 @@ export class Engine implements Generator {
   readonly #parts: EngineParts;
   readonly #cancelled: Int32Array;
   readonly #live = new Map<number, Live>();
-  readonly #queueMax: number;
+  readonly #admission: Admission;
   readonly #lookahead: number;
   readonly #created = Math.floor(Date.now() / 1000);
   #host!: CoreHost;
@@ -64,8 +73,9 @@ export class Engine implements Generator {
     this.#cancelled = new Int32Array(
       new SharedArrayBuffer(parts.core.n_streams * Int32Array.BYTES_PER_ELEMENT),
     );
-    this.#queueMax = parts.limits.queueMax ?? 64;
-    this.#lookahead = parts.limits.lookahead ?? 64;
+    const { queueMax = QUEUE_MAX, queueCalmMs, lookahead = 64 } = parts.limits;
+    this.#admission = new Admission(parts.core.n_streams, queueMax, queueCalmMs);
+    this.#lookahead = lookahead;
   }
 
   /**
@@ -78,6 +88,7 @@ export class Engine implements Generator {
     const listener: CoreListener = {
       onAdmitted: (admitted) => engine.#onAdmitted(admitted),
       onSampled: (sampled) => engine.#onSampled(sampled),
+      onPrefilled: ({ id, n_past }) => engine.#tellPrefill(id, n_past),
       onFailure: (error) => engine.#fail(error),
     };
     engine.#host = await CoreHost.load(
@@ -107,6 +118,15 @@ export class Engine implements Generator {
   /** What the core does at the moment. */
   stats(): Promise<CoreStats> {
     return this.#host.stats();
+  }
+
+  /** How busy it is now, as far as the core has told. */
+  get load(): GeneratorLoad {
+    const { n_streams, cacheBytes } = this.#host.info;
+    const all = [...this.#live.values()];
+    const running = all.filter(({ stream, ended }) => stream >= 0 && !ended).length;
+    const waiting = all.filter(({ stream }) => stream < 0).length;
+    return { slots: n_streams, running, waiting, cacheBytes };
   }
 
   /** Requests that run or wait. */
@@ -264,13 +284,14 @@ export class Engine implements Generator {
 
   #submit(request: GenerateRequest, tokens: Int32Array): Live {
     if (this.#failure) throw this.#failure;
-    const { n_streams } = this.#host.info;
-    if (this.#live.size >= n_streams + this.#queueMax) {
+    const now = performance.now();
+    if (!this.#admission.takes(this.#live.size, now)) {
       throw new OverloadedError(
-        `Cannot start the generation: ${this.#live.size} requests run or wait, expected at most ${
-          n_streams + this.#queueMax
-        }, try again later`,
+        `Cannot start the generation: ${this.#live.size} requests run or wait, expected fewer ` +
+          `than ${this.#admission.most(now)}, try again later`,
         1,
+        "overloaded",
+        "queueMax",
       );
     }
     const live = new Live(this.#nextId++, withSeed(request.sampling), request.events);
@@ -288,6 +309,7 @@ export class Engine implements Generator {
       sampling,
       repeatLastN: request.sampling?.repeatLastN ?? 64,
       credit: (request.resume?.ids.length ?? 0) + this.#lookahead,
+      tellsPrefill: live.wants("prefill"),
     });
     return live;
   }
@@ -311,9 +333,14 @@ export class Engine implements Generator {
       if (!live) continue;
       live.stream = stream;
       live.startedAt = performance.now();
-      live.tell({ type: "prefill", promptTokens: live.n_prompt, computedTokens: 0 });
+      this.#tellPrefill(id, 0);
     }
     this.#tellQueue();
+  }
+
+  #tellPrefill(id: number, computedTokens: number): void {
+    const live = this.#live.get(id);
+    live?.tell({ type: "prefill", totalTokens: live.n_prompt, cachedTokens: 0, computedTokens });
   }
 
   /** Tells the requests that wait for a stream how many are before them. */

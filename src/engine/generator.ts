@@ -80,10 +80,24 @@ export interface ModelInfo {
   fingerprint?: string;
 }
 
+/** How busy a generator is. */
+export interface GeneratorLoad {
+  /** Sequences that can run at once. */
+  slots: number;
+  /** Sequences that run, paused ones included. */
+  running: number;
+  /** Requests that wait for a slot. */
+  waiting: number;
+  /** Bytes that the cache of keys and values may grow to. */
+  cacheBytes: number;
+}
+
 /** Turns requests into streams of events. */
 export interface Generator {
   /** The model behind it. */
   readonly model: ModelInfo;
+  /** How busy it is now, for metrics. Default it does not say. */
+  readonly load?: GeneratorLoad;
   /**
    * Starts a generation; demand drives it.
    *

@@ -10,6 +10,7 @@ import type {
   CoreOptions,
   CoreStats,
   FromCore,
+  Prefilled,
   Sampled,
   ToCore,
 } from "./protocol.ts";
@@ -21,6 +22,7 @@ export type OnProgress = (loadedBytes: number, totalBytes: number) => void;
 export interface CoreListener {
   onAdmitted(admitted: [id: number, stream: number][]): void;
   onSampled(sampled: Sampled[]): void;
+  onPrefilled(prefilled: Prefilled): void;
   /** The core is gone; nothing will come from it any more. */
   onFailure(error: SluiceError): void;
 }
@@ -70,6 +72,8 @@ export class CoreHost {
             return listener.onAdmitted(data.admitted);
           case "sampled":
             return listener.onSampled(data.sampled);
+          case "prefilled":
+            return listener.onPrefilled(data.prefilled);
           case "failed":
             return fail(fromCoreError(data.error));
           case "stats":

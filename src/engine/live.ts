@@ -48,9 +48,14 @@ export class Live {
     this.#asked = asked;
   }
 
+  /** Whether its reader wants notices of this type. */
+  wants(type: NoticeEvent["type"]): boolean {
+    return this.#asked.includes(type);
+  }
+
   /** Takes a notice where it is asked for and news; one that was not read yet is forgotten. */
   tell(notice: NoticeEvent): void {
-    if (!this.#asked.includes(notice.type)) return;
+    if (!this.wants(notice.type)) return;
     if (notice.type === "queue" && notice.position === this.#position) return;
     if (notice.type === "queue") this.#position = notice.position;
     this.#notice = notice;

@@ -43,6 +43,8 @@ export interface SubmitMessage {
   repeatLastN: number;
   /** May sample up to this many tokens in all. */
   credit: number;
+  /** Tell after each piece of the prompt how far it is. Default false. */
+  tellsPrefill?: boolean;
 }
 
 /** What may change about a sequence that runs or waits; what is absent stays. */
@@ -109,6 +111,13 @@ export interface Sampled {
   finish: FinishReason | undefined;
 }
 
+/** How far the tokens are that are computed before one is sampled. */
+export interface Prefilled {
+  id: number;
+  /** How many of them are in the cache. */
+  n_past: number;
+}
+
 /** From the core to the engine. */
 export type FromCore =
   | { type: "progress"; loadedBytes: number; totalBytes: number }
@@ -122,6 +131,8 @@ export type FromCore =
   | { type: "stats"; stats: CoreStats }
   /** What one tick sampled. */
   | { type: "sampled"; sampled: Sampled[] }
+  /** A piece of a prompt was computed, not the last one, and somebody wants to know. */
+  | { type: "prefilled"; prefilled: Prefilled }
   /** The core cannot go on: loading failed, or a computation did. */
   | { type: "failed"; error: CoreError }
   | { type: "closed" };

@@ -16,7 +16,7 @@ function tooLarge(bytesMax: number): RequestError {
   return new RequestError(
     `Cannot read the body: it is larger than ${bytesMax} bytes, send a smaller one`,
     [],
-    { code: "body_too_large", status: 413 },
+    { code: "body_too_large", status: 413, limit: "bodyBytesMax" },
   );
 }
 

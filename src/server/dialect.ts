@@ -17,7 +17,7 @@ import type {
 import type { SseMessage } from "../stream/sse.ts";
 import type { OnDisconnect } from "../stream/stream.ts";
 import type { JsonObject } from "./fields.ts";
-import type { PublicError } from "./public_error.ts";
+import type { ErrorBody } from "./json_response.ts";
 
 /** The last message of the dialects that end with a sentinel. */
 export const DONE: SseMessage = { data: "[DONE]" };
@@ -73,8 +73,8 @@ interface AcceptedRequest {
   readonly request: GenerateRequest;
   /** What happens to the stream beside what its request says. */
   readonly delivery: Delivery;
-  /** The JSON body of a failure of this exchange before its headers. */
-  errorBody(error: PublicError): unknown;
+  /** How a failure of this exchange is written before its headers. */
+  readonly errorBody: ErrorBody;
 }
 
 /** An exchange whose events are sent as they come. */
@@ -150,8 +150,8 @@ export interface Dialect {
   readonly opensWithMessage?: boolean;
   /** Written where the server stops before a stream has ended. Default a comment. */
   readonly shutdown?: SseMessage;
-  /** The JSON body of a failure before a request was accepted. */
-  errorBody(error: PublicError): unknown;
+  /** How a failure is written before a request was accepted. */
+  readonly errorBody: ErrorBody;
 }
 
 /** The usage event, or the same out of the statistics where a generator gives none. */

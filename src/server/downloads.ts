@@ -6,7 +6,7 @@
  */
 import { encodeSseBytes, type SseMessage } from "../stream/sse.ts";
 import { readJsonObject } from "./body.ts";
-import { type Ending, withEnding } from "./ending.ts";
+import { Ending, type Outcome, withEnding } from "./ending.ts";
 import { STREAM_HEADERS } from "./event_stream.ts";
 import { checkFields, expected, objectOf } from "./fields.ts";
 import { refuseCrossSite } from "./gate.ts";
@@ -35,6 +35,18 @@ export interface DownloadListener {
   close(): void;
 }
 
+/** How many downloads and listeners there are and were. */
+export interface DownloadCounts {
+  /** Downloads that run. */
+  readonly running: number;
+  /** Listeners that there are. */
+  readonly readers: number;
+  /** Listeners that were put out because they did not read. */
+  readonly evicted: number;
+  /** Listeners that were refused because there were too many. */
+  readonly refused: number;
+}
+
 /** Where models come from, as far as the routes know it; a `ModelStore` is one. */
 export interface Downloads {
   /**
@@ -49,6 +61,8 @@ export interface Downloads {
    * @throws {OverloadedError} when too many listen
    */
   subscribe(modelRef?: string): DownloadListener;
+  /** Who counts those that listen, for metrics. Default nobody. */
+  readonly tracker?: { readonly counts: DownloadCounts };
 }
 
 const PROGRESS_PATH = "/v1/models/download/progress";
@@ -103,6 +117,11 @@ export class DownloadRoutes {
     ];
   }
 
+  /** How many there are and were; undefined where nobody counts. */
+  get counts(): DownloadCounts | undefined {
+    return this.#downloads.tracker?.counts;
+  }
+
   /** Ends every stream and tells its client when to come back; new ones end at once. */
   shutDown(): void {
     this.#isStopping = true;
@@ -137,7 +156,7 @@ export class DownloadRoutes {
   }
 
   #stream(listener: DownloadListener, isOfOne: boolean): Response {
-    const ending: Ending = {};
+    const ending = new Ending();
     const body: NoticeBody = new NoticeBody(listener, {
       keepAliveMs: this.#options.keepAliveMs,
       isOfOne,
@@ -182,28 +201,28 @@ class NoticeBody implements UnderlyingDefaultSource<Uint8Array> {
 
   start(controller: ReadableStreamDefaultController<Uint8Array>): void {
     this.#controller = controller;
-    controller.enqueue(encodeSseBytes({ retry: RETRY_MS, comment: "ok" }));
+    this.#send({ retry: RETRY_MS, comment: "ok" });
     // Put out because it does not read: it gets no more, and comes back when it can.
     this.#listener.onEnd = () => this.#close();
   }
 
-  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+  async pull(): Promise<void> {
     this.#isPulled = true;
     try {
-      await this.#step(controller);
+      await this.#step();
     } finally {
       this.#isPulled = false;
     }
   }
 
-  async #step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+  async #step(): Promise<void> {
     this.#wanted ??= this.#listener.next();
     const notice = await this.#silence.wait(this.#wanted);
     if (this.#isGone) return;
-    if (notice === SILENCE) return controller.enqueue(encodeSseBytes({ comment: "ping" }));
+    if (notice === SILENCE) return this.#send({ comment: "ping" });
     this.#wanted = undefined;
     if (notice === undefined) return this.#close();
-    controller.enqueue(encodeSseBytes(messageOf(notice)));
+    this.#send(messageOf(notice));
     if (this.#parts.isOfOne && (notice.type === "complete" || notice.type === "error")) {
       this.#close();
     }
@@ -212,19 +231,26 @@ class NoticeBody implements UnderlyingDefaultSource<Uint8Array> {
   /** The server stops; the client is told when to come back. */
   shutDown(): void {
     if (this.#isGone) return;
-    this.#controller?.enqueue(encodeSseBytes({ retry: RETRY_SHUTDOWN_MS, comment: "shutdown" }));
+    this.#send({ retry: RETRY_SHUTDOWN_MS, comment: "shutdown" });
     this.#close();
+  }
+
+  #send(message: SseMessage): void {
+    const chunk = encodeSseBytes(message);
+    this.#parts.ending.bytes += chunk.length;
+    this.#controller?.enqueue(chunk);
   }
 
   #close(): void {
     if (this.#isGone) return;
-    this.#leave();
+    this.#leave("whole");
     this.#parts.ending.onEnd?.(!this.#isPulled);
     this.#controller?.close();
   }
 
-  #leave(): void {
+  #leave(outcome: Outcome): void {
     this.#isGone = true;
+    this.#parts.ending.over(outcome);
     this.#silence.stop();
     this.#listener.close();
     this.#parts.onGone();
@@ -232,6 +258,6 @@ class NoticeBody implements UnderlyingDefaultSource<Uint8Array> {
 
   /** The one sign of a disconnect that every runtime gives. */
   cancel(): void {
-    if (!this.#isGone) this.#leave();
+    if (!this.#isGone) this.#leave("gone");
   }
 }

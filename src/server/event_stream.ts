@@ -15,7 +15,7 @@ import type { StreamingConfig } from "../stream/config.ts";
 import { ChunkGroup } from "../stream/group.ts";
 import type { SseMessage } from "../stream/sse.ts";
 import type { Encode, Frames } from "./dialect.ts";
-import type { Ending } from "./ending.ts";
+import type { Ending, Outcome } from "./ending.ts";
 import { binaryFraming, type Framing, sseFraming } from "./framing.ts";
 import { Listener, type Progress } from "./progress.ts";
 import { publicError, publicEvent } from "./public_error.ts";
@@ -72,6 +72,8 @@ export interface EventStreamParts {
   readonly shutdown?: SseMessage | undefined;
   /** Whom to tell that the body ends. */
   readonly ending?: Ending | undefined;
+  /** Told how many bytes went out as one chunk, where chunks are grouped. Default nobody. */
+  readonly onFlush?: ((bytes: number) => void) | undefined;
   readonly report: Report;
 }
 
@@ -120,14 +122,17 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     const isNew = id !== undefined && cursor === undefined && this.#parts.opening === undefined;
     const parts = opensWithMessage === true ? 1 : 0;
     if (!this.#isBare) {
-      controller.enqueue(this.#framing.opening({
-        retry: RETRY_MS,
-        ...(isNew && { id: messageId(id, 0, 0, parts) }),
-        comment: "ok",
-      }));
+      this.#send(
+        controller,
+        this.#framing.opening({
+          retry: RETRY_MS,
+          ...(isNew && { id: messageId(id, 0, 0, parts) }),
+          comment: "ok",
+        }),
+      );
     }
     for (const entry of this.#parts.opening ?? []) this.#write(controller, entry);
-    reader.onEvict = () => this.#close(controller);
+    reader.onEvict = () => this.#close(controller, "cut");
   }
 
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
@@ -141,6 +146,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
       // Only a fault of a dialect comes here: a body that is cut says more than one that ends.
       this.#parts.report(thrown);
       this.#isGone = true;
+      this.#parts.ending?.over("cut");
       await this.#parts.reader.close();
       throw thrown;
     } finally {
@@ -154,7 +160,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     const entry = await this.#silence.wait(this.#wanted);
     if (this.#isGone) return true;
     if (entry === SILENCE) {
-      controller.enqueue(this.#framing.ping(this.#seq));
+      this.#send(controller, this.#framing.ping(this.#seq));
       return true;
     }
     this.#wanted = undefined;
@@ -176,7 +182,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   /** Writes an event; gives how many bytes that were. */
   #write(controller: ReadableStreamDefaultController<Uint8Array>, entry: Entry): number {
     const chunks = this.#framing.chunks(entry, this.#messages(entry), this.#parts.cursor);
-    for (const chunk of chunks) controller.enqueue(chunk);
+    for (const chunk of chunks) this.#send(controller, chunk);
     this.#seq = entry.seq;
     if (isTerminal(entry.event)) this.#close(controller);
     return chunks.reduce((bytes, chunk) => bytes + chunk.length, 0);
@@ -186,7 +192,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   #tell(controller: ReadableStreamDefaultController<Uint8Array>, event: NoticeEvent): boolean {
     const messages = this.#parts.encode(event, this.#seq);
     const chunks = this.#framing.chunks({ seq: this.#seq, event }, messages, undefined);
-    for (const chunk of chunks) controller.enqueue(chunk);
+    for (const chunk of chunks) this.#send(controller, chunk);
     return chunks.length > 0;
   }
 
@@ -194,7 +200,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
     if (this.#isNoticed || this.#isBare || this.#parts.isDegraded?.() !== true) return;
     this.#isNoticed = true;
     const chunk = this.#framing.notice(NOTICE);
-    if (chunk !== undefined) controller.enqueue(chunk);
+    if (chunk !== undefined) this.#send(controller, chunk);
   }
 
   /** The messages of an event that the client does not have, each with its id. */
@@ -219,18 +225,27 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
       : encode(CANCELLED, LOST_SEQ);
     for (const message of messages) {
       const chunk = this.#framing.shutdown(message);
-      if (chunk !== undefined) controller.enqueue(chunk);
+      if (chunk !== undefined) this.#send(controller, chunk);
     }
-    this.#close(controller);
+    this.#close(controller, "cut");
     return true;
   }
 
-  #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  #send(controller: ReadableStreamDefaultController<Uint8Array>, chunk: Uint8Array): void {
+    if (this.#parts.ending !== undefined) this.#parts.ending.bytes += chunk.length;
+    controller.enqueue(chunk);
+  }
+
+  #close(
+    controller: ReadableStreamDefaultController<Uint8Array>,
+    outcome: Outcome = "whole",
+  ): void {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#silence.stop();
     void this.#parts.reader.close();
     this.#parts.ending?.onEnd?.(!this.#isPulled);
+    this.#parts.ending?.over(outcome);
     controller.close();
   }
 
@@ -238,6 +253,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   cancel(): Promise<void> {
     this.#isGone = true;
     this.#silence.stop();
+    this.#parts.ending?.over("gone");
     return this.#parts.reader.close();
   }
 }
@@ -252,13 +268,16 @@ export function eventStream(
   grouping?: Pick<StreamingConfig, "bufferSize" | "flushIntervalMs">,
 ): ReadableStream<Uint8Array> {
   const stream = new ReadableStream(new StreamBody(parts), { highWaterMark: 0 });
-  return grouping === undefined || grouping.bufferSize === 1 ? stream : grouped(stream, grouping);
+  return grouping === undefined || grouping.bufferSize === 1
+    ? stream
+    : grouped(stream, grouping, parts.onFlush);
 }
 
 /** The same bytes in fewer chunks; the preamble is never held up. */
 function grouped(
   stream: ReadableStream<Uint8Array>,
   grouping: Pick<StreamingConfig, "bufferSize" | "flushIntervalMs">,
+  onFlush?: (bytes: number) => void,
 ): ReadableStream<Uint8Array> {
   const reader = stream.getReader();
   const read = async (): Promise<Uint8Array | undefined> => (await reader.read()).value;
@@ -267,9 +286,12 @@ function grouped(
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       const chunk = isOpen ? await group.next() : await read();
-      isOpen = true;
       if (chunk === undefined) controller.close();
-      else controller.enqueue(chunk);
+      else {
+        if (isOpen) onFlush?.(chunk.length);
+        controller.enqueue(chunk);
+      }
+      isOpen = true;
     },
     cancel(reason) {
       group.stop();

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { endingOf, withEnding } from "./ending.ts";
+import { visitOf } from "./gate.ts";
 
 /** The signature that client libraries take. */
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
@@ -29,4 +31,18 @@ export function inProcessFetch(handler: (request: Request) => Promise<Response>)
     request.signal.throwIfAborted();
     return response;
   };
+}
+
+/**
+ * The response as its client gets it. In process no socket tells that the client has gone, but the
+ * signal of its request does: what waits for the body is rejected, as by a fetch, and the source is
+ * cancelled. On a socket that signal is left alone: Deno aborts it at every end, and misses
+ * disconnects of requests with a body.
+ */
+export function tied(request: Request, response: Response): Response {
+  const ending = endingOf(response);
+  const isRemote = request.headers.has("host") || visitOf(request).isRemote;
+  if (isRemote || ending === undefined || response.body === null) return response;
+  const body = response.body.pipeThrough(new TransformStream(), { signal: request.signal });
+  return withEnding(new Response(body, response), ending);
 }

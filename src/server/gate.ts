@@ -10,6 +10,7 @@
  */
 import { RequestError } from "../errors.ts";
 import { ownerOfSecret } from "./keys.ts";
+import type { RequestWatch } from "./request_watch.ts";
 
 /** Hosts that always pass, with any port. */
 const LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"] as const;
@@ -62,6 +63,8 @@ export interface Visit {
   isTrusted?: boolean;
   /** It came over a connection, also where it has no Host header, as in HTTP/2. */
   isRemote?: boolean;
+  /** Who measures it. */
+  watch?: RequestWatch;
 }
 
 const visits = new WeakMap<Request, Visit>();

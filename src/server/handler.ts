@@ -8,40 +8,39 @@
  * @module
  */
 import type { Generator } from "../engine/generator.ts";
-import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
+import { RequestError, SluiceError } from "../errors.ts";
 import { Access, type AccessOptions, type Demand, demandOf } from "./access.ts";
 import { readJsonObject } from "./body.ts";
 import type { JsonObject } from "./fields.ts";
 import type { StreamingConfig } from "../stream/config.ts";
 import type { StreamStore } from "../stream/store.ts";
-import type { StreamCounts, StreamLimits } from "../stream/streams.ts";
-import { readControl } from "./control.ts";
+import type { StreamCounts, StreamLimits } from "../stream/limits.ts";
 import type { AnswerContext, ModelRoute, Speech } from "./dialect.ts";
 import { native } from "./dialects/native.ts";
 import { openai } from "./dialects/openai.ts";
 import { DownloadRoutes, type Downloads } from "./downloads.ts";
-import { endingOf, withEnding } from "./ending.ts";
 import { STREAM_HEADERS } from "./event_stream.ts";
+import { EXPOSITION_TYPE } from "./exposition.ts";
+import { tied } from "./fetch.ts";
 import { framingOf } from "./framing.ts";
 import { ownerOf, refuseCrossSite, visitOf } from "./gate.ts";
-import { checkHandshake, wantsSocket } from "./handshake.ts";
 import { type ErrorBody, json, refusal } from "./json_response.ts";
+import { withSeed } from "./kept_request.ts";
 import { type PublicError, publicError } from "./public_error.ts";
 import { checkAccept, mannerOf } from "./query.ts";
+import { Readiness } from "./readiness.ts";
 import { Router } from "./router.ts";
 import { DIALECTS, Routes } from "./routes.ts";
-import {
-  type Accepted,
-  type Socket,
-  SOCKET_DEFAULTS,
-  type SocketLimits,
-  type SocketListener,
-  SocketSession,
-} from "./socket.ts";
-import { type Ask, cursorOf, idempotencyKeyOf, Streaming, withSeed } from "./streaming.ts";
+import type { RequestWatch } from "./request_watch.ts";
+import { type Accepted, SOCKET_DEFAULTS, type SocketLimits } from "./socket.ts";
+import { STREAM_PATH, streamRoutes } from "./stream_routes.ts";
+import { type Ask, type Asker, cursorOf, idempotencyKeyOf, Streaming } from "./streaming.ts";
+import { Telemetry, type TelemetryOptions } from "./telemetry.ts";
+import { type OpenSocket, SOCKET_DIALECT, SOCKET_PATH, Upgrades } from "./upgrades.ts";
+import { JSON_HEADERS } from "./whole_body.ts";
 
 /** How a handler behaves; every field has a default. */
-export interface HandlerOptions extends AccessOptions {
+export interface HandlerOptions extends AccessOptions, TelemetryOptions {
   /** Largest request body. Default 1 MiB. */
   bodyBytesMax?: number;
   /**
@@ -70,12 +69,9 @@ export interface HandlerOptions extends AccessOptions {
   store?: StreamStore;
   /** Where models come from, for the routes that pull them. Default there are no such routes. */
   downloads?: Downloads;
-  /** Told of every failure that a client gets only a sentence about. Default `console.error`. */
-  onError?: (failure: unknown) => void;
 }
 
-/** Begins the session of a socket that an adapter has opened. */
-export type OpenSocket = (socket: Socket) => SocketListener;
+export type { OpenSocket };
 
 /** A fetch handler that can be brought to a graceful end. */
 export interface Handler {
@@ -102,17 +98,12 @@ type Spoken = Pick<Ask, "path" | "dialect">;
 
 /** A path: what each method does there, and how it says that it cannot. */
 interface Endpoint {
+  /** As it was added, so that it names the route and nothing that a client has written. */
+  readonly path: string;
   readonly methods: Map<string, { readonly serve: Serve; readonly demand: Demand }>;
   readonly errorBody: ErrorBody;
 }
 
-/** One stream, whoever made it. */
-const STREAM_PATH = "/v1/streams/*";
-/** The route that has a WebSocket twin, which speaks native whatever its path is bound to. */
-const SOCKET_PATH = "/v1/stream";
-const SOCKET_DIALECT = "native";
-/** Seconds after which a client of a loading or ending server may ask again. */
-const RETRY_AFTER_S = 1;
 /** Largest value of an option; a timer that is set to more fires at once. */
 const OPTION_MAX = 2 ** 31 - 1;
 
@@ -120,19 +111,6 @@ function allowOf(methods: ReadonlyMap<string, unknown>): string {
   const names = [...methods.keys()];
   if (methods.has("GET")) names.push("HEAD");
   return [...names, "OPTIONS"].join(", ");
-}
-
-/**
- * The response as its client gets it. In process no socket tells that the client has gone, but the
- * signal of its request does: what waits for the body is rejected, as by a fetch, and the source is
- * cancelled. On a socket that signal is left alone: Deno aborts it at every end, and misses
- * disconnects of requests with a body.
- */
-function tied(request: Request, response: Response): Response {
-  const isRemote = request.headers.has("host") || visitOf(request).isRemote;
-  if (isRemote || response.body === null) return response;
-  const body = response.body.pipeThrough(new TransformStream(), { signal: request.signal });
-  return withEnding(new Response(body, response), endingOf(response));
 }
 
 function checkOption(name: string, value: number, min: number): number {
@@ -146,17 +124,15 @@ function checkOption(name: string, value: number, min: number): number {
 
 /** The state behind one handler. */
 class Service {
-  readonly #options: Required<Pick<HandlerOptions, "bodyBytesMax" | "keepAliveMs" | "onError">>;
+  readonly #options: Required<Pick<HandlerOptions, "bodyBytesMax" | "keepAliveMs">>;
+  readonly #telemetry: Telemetry;
   readonly #streaming: Streaming;
   readonly #routes: Routes;
   readonly #access: Access;
   readonly #router = new Router<Endpoint>();
-  readonly #socketLimits: Required<SocketLimits>;
-  readonly #sessions = new Set<SocketSession>();
+  readonly #upgrades: Upgrades;
   readonly #downloads: DownloadRoutes | undefined;
-  #generator: Generator | undefined;
-  #loadFailure: { readonly thrown: unknown } | undefined;
-  #isDraining = false;
+  readonly #readiness: Readiness;
 
   constructor(generator: Generator | Promise<Generator>, options: HandlerOptions) {
     this.#access = new Access(options);
@@ -164,50 +140,54 @@ class Service {
     this.#options = {
       bodyBytesMax: checkOption("bodyBytesMax", options.bodyBytesMax ?? 1 << 20, 1),
       keepAliveMs: checkOption("keepAliveMs", Math.round(options.keepAliveMs ?? 5000), 0),
-      // deno-lint-ignore no-console -- a server that hides why it failed cannot be run
-      onError: options.onError ?? ((failure) => console.error(failure)),
     };
-    this.#socketLimits = { ...SOCKET_DEFAULTS, ...options.sockets };
-    for (const [name, value] of Object.entries(this.#socketLimits)) {
-      checkOption(`sockets.${name}`, value, name === "idleMs" ? 0 : 1);
-    }
-    this.#watch(generator);
+    this.#telemetry = new Telemetry(options);
+    this.#readiness = new Readiness(generator, this.#telemetry);
     this.#streaming = new Streaming({
       limits: options.streams,
       store: options.store,
       routes: this.#routes,
-      generator: Promise.resolve(generator),
-      ready: () => this.#ready(),
+      generator: this.#readiness.loaded,
+      ready: () => this.#readiness.ready(),
       take: (owner, generator) => this.#access.take(owner, generator),
       keepAliveMs: this.#options.keepAliveMs,
       grouping: options.streaming,
       maxTokens: options.maxTokens === undefined
         ? undefined
         : checkOption("maxTokens", options.maxTokens, 1),
-      report: this.#options.onError,
+      telemetry: this.#telemetry,
     });
+    this.#upgrades = this.#makeUpgrades(options.sockets);
     this.#downloads = options.downloads && new DownloadRoutes(options.downloads, this.#options);
     this.#addRoutes();
     // A failed load has been told; there is nothing to go on with then.
-    Promise.resolve(generator).then(() => this.#streaming.streams.recover(), () => undefined);
+    this.#readiness.loaded.then(() => this.#streaming.streams.recover(), () => undefined);
   }
 
   get streams(): StreamCounts {
     return this.#streaming.streams.counts;
   }
 
-  #watch(generator: Generator | Promise<Generator>): void {
-    if (!(generator instanceof Promise)) {
-      this.#generator = generator;
-      return;
+  upgrade(request: Request): Promise<OpenSocket | Response | undefined> {
+    return this.#upgrades.upgrade(request);
+  }
+
+  #makeUpgrades(given: SocketLimits | undefined): Upgrades {
+    const limits = { ...SOCKET_DEFAULTS, ...given };
+    for (const [name, value] of Object.entries(limits)) {
+      checkOption(`sockets.${name}`, value, name === "idleMs" ? 0 : 1);
     }
-    generator.then(
-      (loaded) => this.#generator = loaded,
-      (thrown) => {
-        this.#loadFailure = { thrown };
-        this.#options.onError(thrown);
-      },
-    );
+    const spoken = { path: SOCKET_PATH, dialect: SOCKET_DIALECT };
+    return new Upgrades({
+      access: this.#access,
+      readiness: this.#readiness,
+      streaming: this.#streaming,
+      telemetry: this.#telemetry,
+      limits,
+      keepAliveMs: this.#options.keepAliveMs,
+      accept: (body, asker) => this.#accept(spoken, body, asker),
+      tell: (thrown) => this.#tell(thrown),
+    });
   }
 
   #addRoutes(): void {
@@ -221,37 +201,20 @@ class Service {
         this.#add("GET", route.path, errorBody, (_request, rest) => this.#describe(route, rest));
       }
     }
-    this.#add("GET", STREAM_PATH, native.errorBody, async (request, id) => {
-      const query = new URL(request.url).searchParams;
-      const dialect = query.get("dialect") ?? undefined;
-      // An unknown one is told whether there is such a stream or not.
-      if (dialect !== undefined) this.#routes.named(dialect);
-      const view = {
-        framing: framingOf(request),
-        dialect,
-        isLate: query.get("snapshot") === "true",
-      };
-      const owner = await ownerOf(request);
-      return tied(request, await this.#streaming.read(id, owner, cursorOf(request), view));
-    });
-    this.#add("POST", STREAM_PATH, native.errorBody, (request, rest) => {
-      return this.#control(request, rest);
-    });
-    this.#add("DELETE", STREAM_PATH, native.errorBody, async (request, id) => {
-      refuseCrossSite(request);
-      await this.#streaming.stop(id, await ownerOf(request));
-      return new Response(null, { status: 204 });
-    });
+    const { bodyBytesMax } = this.#options;
+    const options = { streaming: this.#streaming, routes: this.#routes, bodyBytesMax };
+    for (const [method, serve] of streamRoutes(options)) {
+      this.#add(method, STREAM_PATH, native.errorBody, serve);
+    }
     this.#add("POST", "/v1/tickets", native.errorBody, (request) => {
-      return this.#access.ticket(request, this.#options.bodyBytesMax);
+      return this.#access.ticket(request, bodyBytesMax);
     }, "any");
     for (const [method, path, serve] of this.#downloads?.routes ?? []) {
-      this.#add(method, path, native.errorBody, async (request) => {
-        return tied(request, await serve(request));
-      });
+      this.#add(method, path, native.errorBody, serve);
     }
     this.#add("GET", "/health", openai.errorBody, () => this.#health());
     this.#add("GET", "/health/ready", openai.errorBody, () => this.#health());
+    this.#add("GET", "/metrics", native.errorBody, () => this.#metrics());
     this.#add("GET", "/health/live", openai.errorBody, () => json({ status: "ok" }, 200));
   }
 
@@ -262,15 +225,16 @@ class Service {
     serve: Serve,
     demand = demandOf(method, path),
   ): void {
-    const { methods } = this.#router.at(path, () => ({ methods: new Map(), errorBody }));
+    const { methods } = this.#router.at(path, () => ({ path, methods: new Map(), errorBody }));
     methods.set(method, { serve, demand });
   }
 
   async handle(request: Request): Promise<Response> {
-    return this.#access.finish(request, await this.#answer(request));
+    const watch = visitOf(request).watch = this.#telemetry.request(request);
+    return watch.answered(this.#access.finish(request, await this.#answer(request, watch)));
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #answer(request: Request, watch: RequestWatch): Promise<Response> {
     let errorBody: ErrorBody = openai.errorBody;
     try {
       const preflight = this.#access.begin(request);
@@ -285,6 +249,7 @@ class Service {
         );
       }
       errorBody = match.target.errorBody;
+      watch.route = match.target.path;
       return await this.#dispatch(match.target, request, match.rest);
     } catch (thrown) {
       return this.#refuse(thrown, errorBody);
@@ -301,7 +266,7 @@ class Service {
     if (action !== undefined) {
       await this.#access.enter(request, action.demand);
       const response = await action.serve(request, rest);
-      if (method !== "HEAD") return response;
+      if (method !== "HEAD") return tied(request, response);
       // Nobody reads it, so a reader of a stream must be told that it is gone.
       await response.body?.cancel();
       return new Response(null, response);
@@ -326,41 +291,34 @@ class Service {
   #tell(thrown: unknown): PublicError {
     const error = publicError(thrown);
     // A failed load was told when it failed.
-    const isNews = error.status >= 500 && thrown !== this.#loadFailure?.thrown;
-    if (isNews) this.#options.onError(thrown);
+    const isNews = error.status >= 500 && !this.#readiness.isLoadFailure(thrown);
+    if (isNews) this.#telemetry.failed(thrown);
+    this.#telemetry.refused(thrown);
     return error;
   }
 
-  /** The generator, if it is there and takes requests. */
-  #ready(): Generator {
-    if (this.#loadFailure !== undefined) throw this.#loadFailure.thrown;
-    // 429 and not 503, which some clients answer with retries without end or pause.
-    if (this.#isDraining) {
-      throw new OverloadedError(
-        "Cannot start the generation: the server is stopping",
-        RETRY_AFTER_S,
-      );
-    }
-    if (this.#generator === undefined) {
-      throw new OverloadedError(
-        "Cannot start the generation: the model is still loading, try again in a moment",
-        RETRY_AFTER_S,
-      );
-    }
-    return this.#generator;
-  }
-
   #describe(route: ModelRoute, rest: string): Response {
-    return json(route.describe(this.#ready().model, rest), 200);
+    return json(route.describe(this.#readiness.ready().model, rest), 200);
   }
 
   #health(): Response {
-    if (this.#loadFailure !== undefined) return json({ status: "failed" }, 503);
-    if (this.#isDraining) return json({ status: "stopping" }, 503);
-    if (this.#generator === undefined) return json({ status: "loading" }, 503);
+    const { health } = this.#readiness;
+    if (health.status !== "ok") return json(health, 503);
     // The model answers, but a stream could not be resumed after a restart now.
     const status = this.#streaming.streams.degraded ? "degraded" : "ok";
-    return json({ status, model: this.#generator.model.id }, 200);
+    return json({ ...health, status }, 200);
+  }
+
+  #metrics(): Response {
+    const { metrics } = this.#telemetry;
+    const text = metrics.expose({
+      streams: this.streams,
+      sockets: this.#upgrades.open,
+      isReady: this.#readiness.health.status === "ok",
+      load: this.#readiness.generator?.load,
+      downloads: this.#downloads?.counts,
+    });
+    return new Response(text, { headers: { ...JSON_HEADERS, "content-type": EXPOSITION_TYPE } });
   }
 
   async #generate(path: string, route: Speech, request: Request): Promise<Response> {
@@ -375,93 +333,41 @@ class Service {
     }
     const owner = await ownerOf(request);
     const resumed = await this.#streaming.resume(owner, cursorOf(request), framing);
-    if (resumed !== undefined) return tied(request, resumed);
-    const idempotencyKey = idempotencyKeyOf(request);
+    if (resumed !== undefined) return resumed;
+    const { watch } = visitOf(request);
+    const asker = { owner, idempotencyKey: idempotencyKeyOf(request), watch };
     const body = manner.isGet && route.query
       ? route.query(new URL(request.url).searchParams)
       : await readJsonObject(request, this.#options.bodyBytesMax);
     const spoken = { path, dialect: route.shape?.(manner) ?? route.name };
-    const { ask, context, exchange } = this.#accept(spoken, body, owner, idempotencyKey);
+    const { ask, context, exchange } = this.#accept(spoken, body, asker);
+    watch?.lap("request");
     try {
-      return tied(request, await this.#streaming.answer({ ...ask, framing }, context, exchange));
+      const response = await this.#streaming.answer({ ...ask, framing }, context, exchange);
+      watch?.lap("admit");
+      return response;
     } catch (thrown) {
       return this.#refuse(thrown, exchange.errorBody);
     }
   }
 
-  /** `POST /v1/streams/{id}/control`. */
-  async #control(request: Request, rest: string): Promise<Response> {
-    refuseCrossSite(request);
-    const [id = "", verb, ...more] = rest.split("/");
-    if (verb !== "control" || more.length > 0) {
-      throw new RequestError("Cannot find it: a stream takes POST at /control alone", [], {
-        code: "not_found",
-        status: 404,
-      });
-    }
-    const body = await readJsonObject(request, this.#options.bodyBytesMax);
-    const control = readControl(body);
-    await this.#streaming.control(id, await ownerOf(request), control);
-    return json({ stream: id, action: control.action }, 200);
-  }
-
-  #accept(
-    { path, dialect }: Spoken,
-    body: JsonObject,
-    owner: string,
-    idempotencyKey: string | undefined,
-  ): Accepted {
+  #accept({ path, dialect }: Spoken, body: JsonObject, asker: Asker): Accepted {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
     const context: AnswerContext = {
-      model: this.#ready().model,
+      model: this.#readiness.ready().model,
       id: crypto.randomUUID().replaceAll("-", ""),
       created: Math.floor(Date.now() / 1000),
     };
     const { route } = this.#routes.named(dialect);
     const exchange = route.accept(withSeed(body, seed), context);
-    return { ask: { path, dialect, body, seed, owner, idempotencyKey }, context, exchange };
-  }
-
-  async upgrade(request: Request): Promise<OpenSocket | Response | undefined> {
-    if (!wantsSocket(request)) return undefined;
-    try {
-      this.#access.begin(request);
-      if (new URL(request.url).pathname !== SOCKET_PATH) return undefined;
-      checkHandshake(request);
-      refuseCrossSite(request);
-      await this.#access.enter(request, "generate");
-      if (this.#isDraining) this.#ready();
-      const owner = await ownerOf(request);
-      return (socket) => this.#openSocket(socket, owner);
-    } catch (thrown) {
-      return this.#refuse(thrown, native.errorBody);
-    }
-  }
-
-  #openSocket(socket: Socket, owner: string): SocketSession {
-    const spoken = { path: SOCKET_PATH, dialect: SOCKET_DIALECT };
-    const session = new SocketSession(socket, {
-      streaming: this.#streaming,
-      owner,
-      limits: this.#socketLimits,
-      keepAliveMs: this.#options.keepAliveMs,
-      dialect: SOCKET_DIALECT,
-      accept: (body, idempotencyKey) => this.#accept(spoken, body, owner, idempotencyKey),
-      errorBody: native.errorBody,
-      tell: (thrown) => this.#tell(thrown),
-      onEnd: (ended) => this.#sessions.delete(ended),
-    });
-    this.#sessions.add(session);
-    // It was let in before the server began to stop.
-    if (this.#isDraining) void session.shutDown();
-    return session;
+    return { ask: { path, dialect, body, seed, ...asker }, context, exchange };
   }
 
   async drain(graceMs: number): Promise<void> {
-    this.#isDraining = true;
+    this.#readiness.drain();
     this.#downloads?.shutDown();
     await this.#streaming.drain(graceMs);
-    await Promise.all([...this.#sessions].map((session) => session.shutDown()));
+    await this.#upgrades.shutDown();
   }
 }
 

@@ -6,8 +6,12 @@
 import type { PublicError } from "./public_error.ts";
 import { JSON_HEADERS } from "./whole_body.ts";
 
-/** How a failure is written. */
-export type ErrorBody = (error: PublicError) => unknown;
+/** How a failure is written: its JSON body, and its status where a language has its own. */
+export interface ErrorBody {
+  (error: PublicError): unknown;
+  /** Default the status of the failure. */
+  readonly status?: (error: PublicError) => number;
+}
 
 /** A body as JSON. */
 export function json(
@@ -24,5 +28,5 @@ export function refusal(error: PublicError, errorBody: ErrorBody): Response {
   const headers: Record<string, string> = retryAfterS === undefined
     ? {}
     : { "retry-after": String(Math.max(1, Math.ceil(retryAfterS))) };
-  return json(errorBody(error), error.status, headers);
+  return json(errorBody(error), errorBody.status?.(error) ?? error.status, headers);
 }

@@ -5,7 +5,10 @@
  */
 export type { AccessOptions } from "./access.ts";
 export { createHandler } from "./handler.ts";
-export type { Handler, HandlerOptions, OpenSocket } from "./handler.ts";
+export type { Handler, HandlerOptions } from "./handler.ts";
+export type { OpenSocket } from "./upgrades.ts";
+export type { TelemetryOptions } from "./telemetry.ts";
+export type { OpenTelemetryApi } from "./tracing.ts";
 export type { Socket, SocketLimits, SocketListener } from "./socket.ts";
 export { createKey, parseKeys } from "./keys.ts";
 export type { ApiKey, Scope } from "./keys.ts";
@@ -15,6 +18,7 @@ export type {
   ChatMessage,
   GenerateRequest,
   Generator,
+  GeneratorLoad,
   ModelInfo,
   ResumePoint,
   SamplingOptions,
@@ -22,7 +26,7 @@ export type {
 export { type Change, Steering } from "../engine/steering.ts";
 export { StreamingConfig, type StreamingOptions } from "../stream/config.ts";
 export type { StoredStream, StreamRecord, StreamStore } from "../stream/store.ts";
-export type { StreamCounts, StreamLimits } from "../stream/streams.ts";
+export type { StreamCounts, StreamLimits } from "../stream/limits.ts";
 export type {
   Channel,
   CompleteEvent,

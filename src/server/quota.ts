@@ -92,12 +92,12 @@ export class Quota {
    * @throws OverloadedError with the code `rate_limit_exceeded`; nothing is taken then
    */
   take(): void {
-    this.#refuse(this.#requests, "requests");
-    this.#refuse(this.#tokens, "tokens");
+    this.#refuse(this.#requests, "requests", "requestsPerMinute");
+    this.#refuse(this.#tokens, "tokens", "tokensPerMinute");
     this.#requests?.spend(1);
   }
 
-  #refuse(bucket: Bucket | undefined, unit: string): void {
+  #refuse(bucket: Bucket | undefined, unit: string, limit: keyof QuotaLimits): void {
     const waitMs = bucket?.waitMs(1) ?? 0;
     if (bucket === undefined || waitMs === 0) return;
     throw new OverloadedError(
@@ -105,6 +105,7 @@ export class Quota {
         `minute, try again in ${durationText(waitMs)}`,
       waitMs / 1000,
       "rate_limit_exceeded",
+      limit,
     );
   }
 

@@ -11,8 +11,9 @@ import { type ErrorEvent, isNotice, type StartEvent, type StreamEvent } from "..
 import { type Change, Steering } from "../engine/steering.ts";
 import { isTerminal } from "../stream/log.ts";
 import type { StreamReader } from "../stream/reader.ts";
-import type { StreamSource } from "../stream/stream.ts";
+import type { StreamSource } from "../stream/source.ts";
 import type { Completion } from "./dialect.ts";
+import type { GenerationWatch } from "./generation_watch.ts";
 import { usageOf } from "./dialect.ts";
 import type { Progress } from "./progress.ts";
 import { publicError, publicEvent } from "./public_error.ts";
@@ -27,6 +28,7 @@ export class Run implements StreamSource {
   readonly #abort: AbortController;
   readonly #report: Report;
   readonly #steering: Steering;
+  readonly #watch: GenerationWatch | undefined;
   #progress: Progress | undefined;
   #isOver = false;
   /** The start event. */
@@ -42,7 +44,9 @@ export class Run implements StreamSource {
     report: Report,
     steering: Steering,
     progress: Progress | undefined,
+    watch: GenerationWatch | undefined,
   ) {
+    this.#watch = watch;
     this.start = start;
     this.#events = events;
     this.#abort = abort;
@@ -56,6 +60,7 @@ export class Run implements StreamSource {
    * Starts a generation and waits for its start event, so that a refusal still has a status code.
    *
    * @param progress gets the notices, which are no events of a stream
+   * @param watch measures it
    * @throws what the generator throws before it starts
    */
   static async begin(
@@ -63,11 +68,27 @@ export class Run implements StreamSource {
     request: GenerateRequest,
     report: Report,
     progress?: Progress,
+    watch?: GenerationWatch,
+  ): Promise<Run> {
+    try {
+      return await Run.#begin(generator, request, report, progress, watch);
+    } catch (refusal) {
+      watch?.refused(refusal);
+      throw refusal;
+    }
+  }
+
+  static async #begin(
+    generator: Generator,
+    request: GenerateRequest,
+    report: Report,
+    progress: Progress | undefined,
+    watch: GenerationWatch | undefined,
   ): Promise<Run> {
     const abort = new AbortController();
     const steering = new Steering();
     const events = generator.generate(request, abort.signal, steering);
-    const first = await events.next();
+    const first = await (watch?.within(() => events.next()) ?? events.next());
     if (first.done === true || first.value.type !== "start") {
       abort.abort();
       await events.return();
@@ -75,7 +96,8 @@ export class Run implements StreamSource {
       const { message, code, hints } = first.value;
       throw new SluiceError(message, code, 500, { hints });
     }
-    return new Run(first.value, events, abort, report, steering, progress);
+    watch?.begun(first.value.promptTokens);
+    return new Run(first.value, events, abort, report, steering, progress, watch);
   }
 
   /**
@@ -86,7 +108,9 @@ export class Run implements StreamSource {
     if (this.#isOver) {
       return publicEvent({ type: "error", code: "cancelled", message: "", hints: [] });
     }
+    this.#watch?.asked();
     const event = await this.#take();
+    this.#watch?.event(event);
     if (isTerminal(event)) void this.#finish();
     return event;
   }
@@ -150,6 +174,7 @@ export class Run implements StreamSource {
   async #finish(): Promise<void> {
     if (this.#isOver) return this.over;
     this.#isOver = true;
+    this.#watch?.over();
     try {
       await this.#events.return();
     } catch (thrown) {

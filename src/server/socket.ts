@@ -84,6 +84,8 @@ export interface SocketOptions {
   readonly errorBody: (error: PublicError) => unknown;
   /** What may be told of whatever was thrown; reports what is news. */
   readonly tell: (thrown: unknown) => PublicError;
+  /** Told of a limit that closes the socket, by the name of its option. Default nobody. */
+  readonly onLimit?: (limit: string) => void;
   /** Told once when the session has ended. */
   readonly onEnd: (session: SocketSession) => void;
 }
@@ -224,6 +226,7 @@ export class SocketSession implements SocketListener {
     if (this.#isClosed) return;
     const { messageBytesMax } = this.#options.limits;
     if (sizeOf(message, messageBytesMax) > messageBytesMax) {
+      this.#options.onLimit?.("sockets.messageBytesMax");
       return this.#close(CLOSE_TOO_LARGE, `a message may have ${messageBytesMax} bytes`);
     }
     const asked: Asked = { errorBody: this.#options.errorBody };
@@ -314,6 +317,8 @@ export class SocketSession implements SocketListener {
         `Cannot start a stream: ${this.#jobs.size} run on this socket, expected fewer than ` +
           `${streamsMax}, wait for one to end`,
         1,
+        "overloaded",
+        "sockets.streamsMax",
       );
       return this.#refuse(refusal, asked);
     }
@@ -429,6 +434,7 @@ export class SocketSession implements SocketListener {
     const text = JSON.stringify(message);
     this.#replied += text.length;
     if (this.#replied > this.#options.limits.sendBytesMax) {
+      this.#options.onLimit?.("sockets.sendBytesMax");
       return this.#close(CLOSE_POLICY, "the client does not read");
     }
     this.#sendText(text);
@@ -457,11 +463,16 @@ export class SocketSession implements SocketListener {
     const { keepAliveMs, limits } = this.#options;
     if (this.#jobs.size === 0) {
       if (limits.idleMs === 0) return;
-      this.#timer = setTimeout(() => this.#close(CLOSE_GOING_AWAY, "idle"), limits.idleMs);
+      this.#timer = setTimeout(() => this.#closeIdle(), limits.idleMs);
     } else if (keepAliveMs > 0) {
       const left = this.#sentAt + keepAliveMs - performance.now();
       this.#timer = setTimeout(() => this.#ping(), Math.max(1, Math.ceil(left)));
     }
+  }
+
+  #closeIdle(): void {
+    this.#options.onLimit?.("sockets.idleMs");
+    this.#close(CLOSE_GOING_AWAY, "idle");
   }
 
   #ping(): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { GenerateRequest, Generator, ResumePoint } from "../engine/generator.ts";
+import type { GenerateRequest, Generator } from "../engine/generator.ts";
 import type { Change } from "../engine/steering.ts";
 import { OverloadedError, RequestError } from "../errors.ts";
 import type { StreamingConfig } from "../stream/config.ts";
@@ -13,34 +13,24 @@ import type { StreamEvent } from "../stream/event.ts";
 import type { Entry, StreamReader } from "../stream/reader.ts";
 import { snapshotOf } from "../stream/snapshot.ts";
 import type { StreamRecord, StreamStore } from "../stream/store.ts";
-import type { OnDisconnect, Stream, StreamSource } from "../stream/stream.ts";
-import { type StreamLimits, Streams } from "../stream/streams.ts";
+import type { StreamSource } from "../stream/source.ts";
+import type { Stream } from "../stream/stream.ts";
+import type { StreamLimits } from "../stream/limits.ts";
+import { Streams } from "../stream/streams.ts";
 import { within } from "../stream/within.ts";
-import { changed, type Control, mergeChanges } from "./control.ts";
+import { changed, type Control } from "./control.ts";
 import type { AnswerContext, Encode, Exchange } from "./dialect.ts";
-import { type Ending, withEnding } from "./ending.ts";
+import { Ending, withEnding } from "./ending.ts";
 import { eventStream, STREAM_HEADERS } from "./event_stream.ts";
 import type { Framing } from "./framing.ts";
 import type { JsonObject } from "./fields.ts";
+import { amended, keptOf, type KeptRequest, resumePoint, withSeed } from "./kept_request.ts";
 import { Progress } from "./progress.ts";
+import { type RequestWatch, timing } from "./request_watch.ts";
 import type { Routes } from "./routes.ts";
 import { type Report, Run } from "./run.ts";
+import type { Telemetry } from "./telemetry.ts";
 import { JSON_HEADERS, wholeBody } from "./whole_body.ts";
-
-/** What is kept of a request, so that its stream can be read and continued anywhere. */
-interface KeptRequest {
-  readonly path: string;
-  /** Name of what the path spoke then. */
-  readonly dialect: string;
-  /** As it came. */
-  readonly body: JsonObject;
-  /** Drawn for a body without one: a stream that goes on elsewhere needs the same. */
-  readonly seed: number;
-  readonly context: AnswerContext;
-  readonly onDisconnect: OnDisconnect;
-  /** What was changed since. */
-  readonly change?: Change;
-}
 
 /** What streaming needs from its handler. */
 export interface StreamingOptions {
@@ -58,11 +48,19 @@ export interface StreamingOptions {
   readonly grouping: StreamingConfig | undefined;
   /** Most tokens of any request; undefined is no cap. */
   readonly maxTokens: number | undefined;
-  readonly report: Report;
+  readonly telemetry: Telemetry;
+}
+
+/** Who asks for a new stream. */
+export interface Asker {
+  readonly owner: string;
+  readonly idempotencyKey: string | undefined;
+  /** Who measures the request; undefined where nobody does. */
+  readonly watch?: RequestWatch | undefined;
 }
 
 /** A request for a new stream that has been checked. */
-export interface Ask {
+export interface Ask extends Asker {
   readonly path: string;
   /** Name of what the path speaks. */
   readonly dialect: string;
@@ -70,8 +68,6 @@ export interface Ask {
   readonly body: JsonObject;
   /** For a body without one; see `withSeed`. */
   readonly seed: number;
-  readonly owner: string;
-  readonly idempotencyKey: string | undefined;
   readonly framing: Framing;
 }
 
@@ -130,29 +126,20 @@ export function idempotencyKeyOf(request: Request): string | undefined {
   );
 }
 
-function keptOf(record: StreamRecord): KeptRequest {
-  return record.request as KeptRequest;
-}
-
-function amended(kept: KeptRequest, change: Change): KeptRequest {
-  return { ...kept, change: mergeChanges(kept.change, change) };
-}
-
-/** A body that asks for a seed of its own gets it, another the one that was drawn for it. */
-export function withSeed(body: JsonObject, seed: number): JsonObject {
-  const own = body["seed"];
-  return own === undefined || own === null || own === -1 ? { ...body, seed } : body;
-}
-
-function resumePoint(events: readonly StreamEvent[]): ResumePoint {
-  const tokens = events.filter((event) => event.type === "token");
-  return { ids: tokens.flatMap(({ ids }) => ids), seq: events.length - 1 };
+/** What a stream took that has ended, as a header; nothing of one that runs or has failed. */
+async function timingsOf(stream: Stream): Promise<Record<string, string>> {
+  const [last] = stream.ended ? await stream.read(stream.end - 1) : [];
+  if (last?.type !== "complete") return {};
+  const { queueMs, prefillMs, decodeMs } = last.stats;
+  const steps = [["queue", queueMs], ["prefill", prefillMs], ["decode", decodeMs]] as const;
+  return { "server-timing": steps.map(([name, ms]) => timing(name, ms)).join(", ") };
 }
 
 /** All streams of a handler; see the module. */
 export class Streaming {
   readonly streams: Streams;
   readonly #options: StreamingOptions;
+  readonly #report: Report;
   /** Streams that wait for their generator to take them, by id. */
   readonly #beginning = new Map<string, Promise<Stream | string>>();
   /** What is told of streams that run, by id. */
@@ -160,13 +147,16 @@ export class Streaming {
 
   constructor(options: StreamingOptions) {
     this.#options = options;
+    const { telemetry } = options;
+    this.#report = (failure) => telemetry.failed(failure, "engine");
     this.streams = new Streams({
       limits: options.limits,
       store: options.store,
       revive: (record, events) => this.#revive(record, events),
       amend: (request, change) => amended(request as KeptRequest, change as Change),
       onDisconnectOf: (record) => keptOf(record).onDisconnect,
-      report: options.report,
+      report: (failure, isOfStore) => telemetry.failed(failure, isOfStore ? "store" : "stream"),
+      note: (note) => telemetry.note(note),
     });
   }
 
@@ -181,7 +171,7 @@ export class Streaming {
     exchange: Exchange,
   ): Promise<Response> {
     const { framing } = ask;
-    return this.#respond(await this.begin(ask, context, exchange), { framing });
+    return await this.#respond(await this.begin(ask, context, exchange), { framing });
   }
 
   /** As `answer`, for whoever writes the events itself. */
@@ -238,12 +228,12 @@ export class Streaming {
     const isWhole = !exchange.stream && view.dialect === undefined;
     if (view.isLate !== true || cursor !== undefined || isWhole) {
       const { dialect = keptOf(stream.record).dialect } = view;
-      return this.#respond(await this.#attach(stream, exchange, cursor, dialect), view);
+      return await this.#respond(await this.#attach(stream, exchange, cursor, dialect), view);
     }
     const opening = await snapshotOf(stream);
     const seen = opening.at(-1);
     const attached = await this.#attach(stream, exchange, seen && { seq: seen.seq });
-    return this.#respond({ ...attached, cursor: undefined, opening }, view);
+    return await this.#respond({ ...attached, cursor: undefined, opening }, view);
   }
 
   /**
@@ -351,9 +341,10 @@ export class Streaming {
   ): Promise<Stream> {
     this.streams.admit(ask.owner);
     const { onDisconnect, isResumable } = delivery;
-    const { ready, take, report } = this.#options;
+    const { ready, take } = this.#options;
     const progress = request.events && new Progress();
-    const run = await Run.begin(take(ask.owner, ready()), this.#capped(request), report, progress);
+    const generator = take(ask.owner, ready());
+    const run = await this.#run(generator, this.#capped(request), progress, ask.watch);
     try {
       ready();
     } catch (refusal) {
@@ -377,6 +368,16 @@ export class Streaming {
     });
     if (progress !== undefined) this.#tell(stream, progress);
     return stream;
+  }
+
+  #run(
+    generator: Generator,
+    request: GenerateRequest,
+    progress: Progress | undefined,
+    asked?: RequestWatch,
+  ): Promise<Run> {
+    const watch = this.#options.telemetry.generation(asked, generator.model.id, request);
+    return Run.begin(generator, request, this.#report, progress, watch);
   }
 
   #capped(request: GenerateRequest): GenerateRequest {
@@ -426,15 +427,16 @@ export class Streaming {
     return this.#options.routes.named(dialect ?? own).route.encoder(context);
   }
 
-  #respond(attached: Attached, view: Omit<View, "isLate">): Response {
+  async #respond(attached: Attached, view: Omit<View, "isLate">): Promise<Response> {
     const { stream, reader, exchange, cursor, opening, progress } = attached;
-    const { keepAliveMs, grouping, report, routes } = this.#options;
+    const { keepAliveMs, grouping, routes, telemetry } = this.#options;
     const { id } = stream.record;
-    const ending: Ending = {};
+    const ending = new Ending();
+    const known = { "x-stream-id": id, ...await timingsOf(stream) };
     if (!exchange.stream && view.dialect === undefined) {
       const answer = exchange.answer.bind(exchange);
       const body = wholeBody(reader, answer, keepAliveMs, ending);
-      const headers = { ...JSON_HEADERS, "x-stream-id": id };
+      const headers = { ...JSON_HEADERS, ...known };
       return withEnding(new Response(body, { headers }), ending);
     }
     const { framing } = view;
@@ -453,9 +455,10 @@ export class Streaming {
       opensWithMessage: dialect.opensWithMessage,
       shutdown: dialect.shutdown,
       ending,
-      report,
+      onFlush: (bytes) => telemetry.log.flush(id, bytes),
+      report: (failure) => telemetry.failed(failure),
     }, grouping);
-    const headers = { ...STREAM_HEADERS, "content-type": framing.contentType, "x-stream-id": id };
+    const headers = { ...STREAM_HEADERS, "content-type": framing.contentType, ...known };
     return withEnding(new Response(body, { headers }), ending);
   }
 
@@ -468,12 +471,11 @@ export class Streaming {
     const { request } = this.#exchangeOf(record);
     const generator = await this.#options.generator;
     const asked = this.#capped(changed(request, keptOf(record).change));
-    const { report } = this.#options;
     const progress = this.#progress.get(record.id);
     // A process that was lost before the start event leaves nothing to go on from.
     if (events.length === 0) {
-      return (await Run.begin(generator, asked, report, progress)).withStart();
+      return (await this.#run(generator, asked, progress)).withStart();
     }
-    return await Run.begin(generator, { ...asked, resume: resumePoint(events) }, report, progress);
+    return await this.#run(generator, { ...asked, resume: resumePoint(events) }, progress);
   }
 }

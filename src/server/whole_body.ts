@@ -12,7 +12,7 @@ import { SluiceError } from "../errors.ts";
 import type { ErrorEvent } from "../stream/event.ts";
 import type { StreamReader } from "../stream/reader.ts";
 import type { Completion } from "./dialect.ts";
-import type { Ending } from "./ending.ts";
+import { Ending } from "./ending.ts";
 import { failure, publicError } from "./public_error.ts";
 import { collect } from "./run.ts";
 import { SILENCE, Silence } from "./silence.ts";
@@ -47,10 +47,15 @@ export function wholeBody(
   reader: StreamReader,
   answer: (completion: Completion) => unknown,
   keepAliveMs: number,
-  ending: Ending = {},
+  ending: Ending = new Ending(),
 ): ReadableStream<Uint8Array> {
   const silence = new Silence(keepAliveMs);
   const encoder = new TextEncoder();
+  const encode = (text: string): Uint8Array => {
+    const chunk = encoder.encode(text);
+    ending.bytes += chunk.length;
+    return chunk;
+  };
   let wanted: Promise<Completion | ErrorEvent | undefined> | undefined;
   let isGone = false;
   return new ReadableStream<Uint8Array>({
@@ -62,16 +67,21 @@ export function wholeBody(
       });
       const end = await silence.wait(wanted);
       if (isGone) return;
-      if (end === SILENCE) return controller.enqueue(encoder.encode(" "));
+      if (end === SILENCE) return controller.enqueue(encode(" "));
       void reader.close();
       ending.onEnd?.(false);
       const settled = settle(end);
-      if (settled instanceof SluiceError) return controller.error(settled);
-      controller.enqueue(encoder.encode(JSON.stringify(answer(settled))));
+      if (settled instanceof SluiceError) {
+        ending.over("cut");
+        return controller.error(settled);
+      }
+      controller.enqueue(encode(JSON.stringify(answer(settled))));
+      ending.over("whole");
       controller.close();
     },
     cancel() {
       isGone = true;
+      ending.over("gone");
       silence.stop();
       return reader.close();
     },

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { size } from "./download.ts";
+import { duration, gauge, size } from "./amounts.ts";
 
 /** Where it is drawn; `process.stderr` is one. */
 export interface BarOutput {
@@ -12,7 +12,6 @@ export interface BarOutput {
   write(text: string): unknown;
 }
 
-const CELLS = 24;
 /** Milliseconds between two lines where there is no terminal. */
 const PLAIN_MS = 10_000;
 const HOLD = "\r\x1b[2K";
@@ -57,22 +56,11 @@ export class Bar {
   }
 
   #line(bytes: number, total: number | null, now: number): string {
-    const seconds = (now - this.#firstMs) / 1000;
-    const perSecond = seconds > 0 ? (bytes - this.#firstBytes!) / seconds : 0;
-    const speed = perSecond > 0 ? `, ${size(perSecond)} per second` : "";
+    const ms = now - this.#firstMs;
+    const perMs = ms > 0 ? (bytes - this.#firstBytes!) / ms : 0;
+    const speed = perMs > 0 ? `, ${size(perMs * 1000)} per second` : "";
     if (total === null) return `${size(bytes)}${speed}`;
-    const share = total === 0 ? 1 : bytes / total;
-    const full = Math.floor(share * CELLS);
-    const left = perSecond > 0 ? `, ${time((total - bytes) / perSecond)} left` : "";
-    const percent = `${Math.floor(share * 100)} %`.padStart(5);
-    return `[${"#".repeat(full)}${".".repeat(CELLS - full)}] ${percent}  ${size(bytes)} of ${
-      size(total)
-    }${speed}${left}`;
+    const left = perMs > 0 ? `, ${duration((total - bytes) / perMs)} left` : "";
+    return `${gauge(bytes, total)}  ${size(bytes)} of ${size(total)}${speed}${left}`;
   }
-}
-
-/** Seconds for people. */
-function time(seconds: number): string {
-  const whole = Math.round(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }

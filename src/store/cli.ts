@@ -6,8 +6,8 @@
  */
 import process from "node:process";
 import { SluiceError } from "../errors.ts";
+import { size } from "./amounts.ts";
 import { Bar, type BarOutput } from "./bar.ts";
-import { size } from "./download.ts";
 import { DownloadError } from "./download_error.ts";
 import { ModelStore, type StoreOptions } from "./store.ts";
 

@@ -12,6 +12,7 @@ import { type FileHandle, open, statfs } from "node:fs/promises";
 import type { IncomingHttpHeaders } from "node:http";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { size } from "./amounts.ts";
 import { DownloadError } from "./download_error.ts";
 import { refusal } from "./hub.ts";
 import { type Access, type Answer, get } from "./request.ts";
@@ -302,11 +303,6 @@ function strong(etag: string | string[] | undefined): string | undefined {
 async function freeBytesOf(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;
-}
-
-/** Bytes for people, in units of 1000: "98.4 MB". */
-export function size(bytes: number): string {
-  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 /**

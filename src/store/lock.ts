@@ -13,23 +13,34 @@ import { DownloadError } from "./download_error.ts";
 /** Milliseconds between two looks at a lock that somebody else holds. */
 const POLL_MS = 100;
 
+/** What is thrown where a place cannot be locked. */
+export type LockRefusal = (why: string, cause: unknown, file: string) => Error;
+
+const refuse: LockRefusal = (why, cause, place) =>
+  new DownloadError(
+    `Cannot lock the model cache: ${why}, put it on a local disk with HF_HUB_CACHE`,
+    { cause, place },
+  );
+
 /**
  * Waits for a lock and takes it; dispose it to let the next one in.
  *
  * @param file where the lock lives; it is made, stays empty, and stays
  * @param onWait told at every look that finds it taken
+ * @param refusal default for the cache of models
  */
 export async function takeLock(
   file: string,
   signal: AbortSignal,
   onWait: () => void,
+  refusal: LockRefusal = refuse,
 ): Promise<Disposable> {
   // Not at the top: a program that only reads models needs no database.
   const { DatabaseSync } = await import("node:sqlite");
   mkdirSync(dirname(file), { recursive: true });
   const database = new DatabaseSync(file);
   try {
-    while (!tryExclusive(database, file)) {
+    while (!tryExclusive(database, file, refusal)) {
       onWait();
       await sleep(POLL_MS, undefined, { signal });
     }
@@ -40,16 +51,17 @@ export async function takeLock(
   return { [Symbol.dispose]: () => database.close() };
 }
 
-function tryExclusive(database: { exec(sql: string): void }, place: string): boolean {
+function tryExclusive(
+  database: { exec(sql: string): void },
+  file: string,
+  refusal: LockRefusal,
+): boolean {
   try {
     database.exec("BEGIN EXCLUSIVE");
     return true;
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     if (message.includes("locked")) return false;
-    throw new DownloadError(
-      `Cannot lock the model cache: ${message}, put it on a local disk with HF_HUB_CACHE`,
-      { cause, place },
-    );
+    throw refusal(message, cause, file);
   }
 }

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ModelError, OverloadedError, RequestError, SluiceError } from "../errors.ts";
 import { cacheFolder, hubFolder, modelsFolder } from "./cache.ts";
-import { diskFailure, download, type DownloadOptions } from "./download.ts";
+import { diskFailure, download, type Sink } from "./download.ts";
 import { DownloadError } from "./download_error.ts";
 import { chooseGguf } from "./gguf_choice.ts";
 import { Hub, type HubFile, type HubOptions } from "./hub.ts";
@@ -47,15 +47,16 @@ export interface StoreOptions extends HubOptions {
   /** Default `[500, 1000, 2000, 4000]`; pauses between attempts that bring nothing new. */
   readonly retryDelaysMs?: readonly number[];
   /** Opens a partial file; a test gives one whose disk is full. */
-  readonly open?: DownloadOptions["open"];
+  readonly open?: (path: string) => Promise<Sink>;
   /** Free bytes of a folder's disk; a test says how many. */
-  readonly freeBytes?: DownloadOptions["freeBytes"];
+  readonly freeBytes?: (folder: string) => Promise<number>;
 }
 
 /** A model on this machine. */
 export interface StoredModel {
   /** What `--model` and `load` take. */
   readonly ref: string;
+  /** Size of the file. */
   readonly bytes: number;
   /** Absolute path of the file. */
   readonly path: string;
@@ -110,6 +111,8 @@ export class ModelStore {
       throw new OverloadedError(
         `Cannot pull "${ref}": ${pulls} pulls run and no more may, try again when one has ended`,
         RETRY_AFTER_S,
+        "overloaded",
+        "downloads.pulls",
       );
     }
     const pulled = this.#track(ref, reference).finally(() => this.#running.delete(ref));

@@ -41,6 +41,7 @@ export interface TrackerLimits {
 export interface TrackerCounts {
   /** Downloads that run. */
   readonly running: number;
+  /** Readers that there are. */
   readonly readers: number;
   /** Readers that were put out because they did not read. */
   readonly evicted: number;
@@ -113,10 +114,12 @@ export class DownloadReader implements AsyncIterable<DownloadEvent>, Disposable 
     this.#wake?.();
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** The events until the end; leaving the loop closes the reader. */
   async *[Symbol.asyncIterator](): AsyncGenerator<DownloadEvent, void, undefined> {
     try {
       for (let event = await this.next(); event; event = await this.next()) yield event;
@@ -135,7 +138,11 @@ export class DownloadTracker {
   #evicted = 0;
   #refused = 0;
 
-  /** @param limits each has a default */
+  /**
+   * A tracker of no downloads yet.
+   *
+   * @param limits each has a default
+   */
   constructor(limits: TrackerLimits = {}) {
     this.#limits = {
       readers: 64,
@@ -197,6 +204,8 @@ export class DownloadTracker {
       throw new OverloadedError(
         `Cannot follow the downloads: ${this.#readers.size} readers do, no more are allowed`,
         RETRY_AFTER_S,
+        "overloaded",
+        "downloads.readers",
       );
     }
     const reader: DownloadReader = new DownloadReader(

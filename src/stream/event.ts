@@ -121,9 +121,11 @@ export interface QueueEvent {
 export interface PrefillEvent {
   /** Tells the events apart. */
   type: "prefill";
-  /** Tokens to compute before the first one is sampled. */
-  promptTokens: number;
-  /** How many of them are computed; 0 where it begins. */
+  /** Tokens of the prompt, and those that another process had sampled. */
+  totalTokens: number;
+  /** How many of them were computed for an earlier request and need not be again. */
+  cachedTokens: number;
+  /** How many of the others are computed; 0 where it begins. */
   computedTokens: number;
 }
 

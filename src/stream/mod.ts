@@ -34,6 +34,7 @@ export {
   parseFrames,
 } from "./frame.ts";
 export { ChunkGroup, type PullChunk, type StartTimer } from "./group.ts";
+export type { StreamCounts, StreamLimits } from "./limits.ts";
 export { EventLog, isTerminal } from "./log.ts";
 export {
   encodeNdjson,
@@ -43,6 +44,7 @@ export {
   NdjsonParser,
   parseNdjson,
 } from "./ndjson.ts";
+export type { StreamNote } from "./note.ts";
 export { type Entry, StreamReader } from "./reader.ts";
 export {
   streamAndCollect,
@@ -67,11 +69,6 @@ export {
   type StreamRecord,
   type StreamStore,
 } from "./store.ts";
-export { type OnDisconnect, Stream, type StreamParts, type StreamSource } from "./stream.ts";
-export {
-  type NewStream,
-  type StreamCounts,
-  type StreamLimits,
-  Streams,
-  type StreamsOptions,
-} from "./streams.ts";
+export type { StreamSource } from "./source.ts";
+export { type OnDisconnect, Stream, type StreamParts } from "./stream.ts";
+export { type NewStream, Streams, type StreamsOptions } from "./streams.ts";

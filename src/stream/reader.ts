@@ -69,6 +69,11 @@ export class StreamReader {
     return { seq: this.#seq++, event };
   }
 
+  /** Id of the stream that it reads. */
+  get stream(): string {
+    return this.#stream.record.id;
+  }
+
   /** Puts it out: it has not read for too long. */
   evict(): void {
     void this.close();

@@ -13,20 +13,9 @@ import { RETRY_MS, StoredCopy } from "./copy.ts";
 import type { StreamEvent } from "./event.ts";
 import { EventLog, isTerminal } from "./log.ts";
 import { StreamReader } from "./reader.ts";
+import { drain, type StreamSource } from "./source.ts";
 import type { Demand, StoredStream, StreamRecord, StreamStore } from "./store.ts";
 import { pause } from "./within.ts";
-
-/** Where the events after `start` come from; see `Run`. */
-export interface StreamSource {
-  /** The next event; never rejects, and gives exactly one terminal event. */
-  next(): Promise<StreamEvent>;
-  /** Asks for an early end; the terminal event still comes from `next()`. */
-  stop(): void;
-  /** Changes how it goes on; false, or absent, where it takes no changes. */
-  steer?(change: unknown): boolean;
-  /** Settles once it has given back what it held; never rejects. */
-  readonly over: Promise<void>;
-}
 
 /** What happens when the last reader goes before the end. */
 export type OnDisconnect = "cancel" | "continue" | "pause" | { readonly graceMs: number };
@@ -47,6 +36,8 @@ export interface StreamParts {
   readonly logBytesMax: number;
   /** Told how many events were dropped to stay within them. */
   readonly onDrop: (events: number) => void;
+  /** Told of each wait for a reader that was a pause, when it is over. */
+  readonly onContinue?: (seq: number, ms: number) => void;
   /** Told when a pause has lasted `pauseMs`. */
   readonly onPauseEnd: () => void;
   /** How long the store may take before an event is published without it. */
@@ -71,6 +62,9 @@ const READ_COUNT = 256;
 /** Events that a reader elsewhere wants at once, because a demand takes its time to be heard. */
 const DEMAND_AHEAD = 32;
 
+/** Milliseconds without demand after which a stream counts as paused. */
+const PAUSED_MS = 100;
+
 /** What readers get where the store has forgotten a stream that is made elsewhere. */
 const STORE_LOST: StreamEvent = {
   type: "error",
@@ -93,6 +87,8 @@ export class Stream {
   /** Seq that a reader waits for. */
   #wanted = 0;
   #wake: (() => void) | undefined;
+  /** `performance.now()` since when it waits for a reader to want more; 0 where it does not. */
+  #waitsSince = 0;
   #isStopping = false;
   #isSuspended = false;
   #grace: ReturnType<typeof setTimeout> | undefined;
@@ -152,6 +148,11 @@ export class Stream {
   /** Bytes of its events in memory. */
   get bytes(): number {
     return this.#log.bytes;
+  }
+
+  /** It could go on, but for so long that it counts nobody has wanted more. */
+  get paused(): boolean {
+    return this.#waitsSince > 0 && performance.now() - this.#waitsSince >= PAUSED_MS;
   }
 
   /** Readers that are attached. */
@@ -356,12 +357,17 @@ export class Stream {
 
   /** Waits until somebody wants the event at the end of the log. */
   async #demanded(): Promise<void> {
-    const { onDisconnect } = this.#parts;
-    for (;;) {
-      if (this.#isStopping || this.#isSuspended || this.#wanted > this.end) return;
-      if (this.#readers.size === 0 && onDisconnect === "continue") return;
-      await new Promise<void>((resolve) => this.#wake = resolve);
-    }
+    if (this.#isDemanded()) return;
+    const since = this.#waitsSince = performance.now();
+    do await new Promise<void>((resolve) => this.#wake = resolve); while (!this.#isDemanded());
+    this.#waitsSince = 0;
+    const ms = performance.now() - since;
+    if (ms >= PAUSED_MS) this.#parts.onContinue?.(this.end, ms);
+  }
+
+  #isDemanded(): boolean {
+    if (this.#isStopping || this.#isSuspended || this.#wanted > this.end) return true;
+    return this.#readers.size === 0 && this.#parts.onDisconnect === "continue";
   }
 
   /** What a process does for a shared stream while it makes the events. */
@@ -488,11 +494,4 @@ export class Stream {
     for (const change of changes) this.#amend(change);
     if (changes.length > 0) await store.update(id, this.record.request, changes.length);
   }
-}
-
-/** Ends a source whose events nobody wants, after one that it gave. */
-async function drain(source: StreamSource, event: StreamEvent): Promise<void> {
-  source.stop();
-  let last = event;
-  while (!isTerminal(last)) last = await source.next();
 }

@@ -3,72 +3,15 @@
  *
  * @module
  */
-import { OverloadedError, RequestError, SluiceError } from "../errors.ts";
+import { OverloadedError, RequestError } from "../errors.ts";
 import { type Cursor, parseCursor } from "./cursor.ts";
 import type { StreamEvent } from "./event.ts";
+import { checkLimits, type StreamCounts, type StreamLimits } from "./limits.ts";
+import type { StreamNote } from "./note.ts";
 import type { StreamReader } from "./reader.ts";
+import type { StreamSource } from "./source.ts";
 import type { StreamRecord, StreamStore } from "./store.ts";
-import { type OnDisconnect, Stream, type StreamParts, type StreamSource } from "./stream.ts";
-
-/** Limits of a set of streams; every one has a default. */
-export interface StreamLimits {
-  /** Readers that one stream may have at once. Default 32. */
-  readersMax?: number;
-  /** Streams that one owner may have running at once. Default 64. */
-  streamsMax?: number;
-  /** Bytes of the events of one stream in memory; the oldest are dropped. Default 1 MiB. */
-  logBytesMax?: number;
-  /** Bytes of all ended streams in memory; the oldest are dropped. Default 64 MiB. */
-  memoryBytesMax?: number;
-  /** Milliseconds that a stream may pause without a reader; 0 is no limit. Default 5 minutes. */
-  pauseMs?: number;
-  /** Milliseconds that an ended stream can be read again from memory. Default 5 minutes. */
-  ageMs?: number;
-  /** Milliseconds that a store keeps a stream and what it was asked for. Default 24 hours. */
-  storeAgeMs?: number;
-  /** Milliseconds without a read after which a reader is put out; 0 is never. Default 30 s. */
-  stallMs?: number;
-  /** Milliseconds after which a reader has to connect again; 0 is never. Default 30 minutes. */
-  subscriberMs?: number;
-  /** Milliseconds that a store may take before an event goes out without it. Default 250. */
-  storeTimeoutMs?: number;
-  /** Milliseconds after which another replica takes over from one that is gone. Default 4000. */
-  leaseMs?: number;
-}
-
-/** How often each limit was met, and what there is now. */
-export interface StreamCounts {
-  /** Streams that run. */
-  running: number;
-  /** Streams in memory, ended ones too. */
-  streams: number;
-  /** Readers that are attached. */
-  readers: number;
-  /** Bytes of all events in memory. */
-  bytes: number;
-  /** Readers that came with a cursor. */
-  resumed: number;
-  /** Streams that went on after their process was lost. */
-  revived: number;
-  /** Requests refused by `readersMax`. */
-  refusedReaders: number;
-  /** Requests refused by `streamsMax`. */
-  refusedStreams: number;
-  /** Readers put out by `stallMs`. */
-  stalledReaders: number;
-  /** Readers put out by `subscriberMs`. */
-  expiredReaders: number;
-  /** Events dropped from memory by `logBytesMax`; a store may have them still. */
-  droppedEvents: number;
-  /** Pauses that nobody came back from in time. */
-  endedPauses: number;
-  /** Ended streams dropped by `ageMs` and `memoryBytesMax`. */
-  droppedStreams: number;
-  /** Streams that the store forgot by `storeAgeMs`. */
-  sweptStreams: number;
-  /** Failures of the store. */
-  storeFailures: number;
-}
+import { type OnDisconnect, Stream, type StreamParts } from "./stream.ts";
 
 /** How streams are kept and continued. */
 export interface StreamsOptions {
@@ -86,8 +29,10 @@ export interface StreamsOptions {
   readonly amend: (request: unknown, change: unknown) => unknown;
   /** What to do when the last reader of a stream that is found in the store goes. */
   readonly onDisconnectOf: (record: StreamRecord) => OnDisconnect;
-  /** Told of failures. */
-  readonly report: (failure: unknown) => void;
+  /** Told of failures, `isOfStore` where the store has failed. */
+  readonly report: (failure: unknown, isOfStore?: boolean) => void;
+  /** Told of what happens. Default nobody. */
+  readonly note?: ((note: StreamNote) => void) | undefined;
 }
 
 /** A new stream. */
@@ -104,19 +49,6 @@ export interface NewStream {
   readonly source: StreamSource;
 }
 
-const DEFAULTS: Required<StreamLimits> = {
-  readersMax: 32,
-  streamsMax: 64,
-  logBytesMax: 1 << 20,
-  memoryBytesMax: 64 << 20,
-  pauseMs: 5 * 60_000,
-  ageMs: 5 * 60_000,
-  storeAgeMs: 24 * 3_600_000,
-  stallMs: 30_000,
-  subscriberMs: 30 * 60_000,
-  storeTimeoutMs: 250,
-  leaseMs: 4000,
-};
 /** Ids of dropped streams that are remembered, to tell them from strangers. */
 const TOMBSTONES_MAX = 10_000;
 /** How often readers are looked after, at most. */
@@ -124,19 +56,6 @@ const WATCH_MS_MIN = 50;
 /** How long between two sweeps of the store. */
 const SWEEP_MS = 60_000;
 const RETRY_AFTER_S = 1;
-
-function checkLimits(limits: StreamLimits): Required<StreamLimits> {
-  const all = { ...DEFAULTS, ...limits };
-  for (const [name, value] of Object.entries(all)) {
-    if (Number.isInteger(value) && value >= 0) continue;
-    throw new SluiceError(
-      `Cannot keep streams: the limit ${name} is ${value}, expected an integer from 0`,
-      "invalid_option",
-      500,
-    );
-  }
-  return all;
-}
 
 /** All streams; see the module. */
 export class Streams {
@@ -152,6 +71,7 @@ export class Streams {
   readonly #keys = new Map<string, string>();
   readonly #attachedAt = new Map<StreamReader, number>();
   readonly #counts = {
+    pauses: 0,
     resumed: 0,
     revived: 0,
     refusedReaders: 0,
@@ -161,6 +81,7 @@ export class Streams {
     droppedEvents: 0,
     endedPauses: 0,
     droppedStreams: 0,
+    crowdedStreams: 0,
     sweptStreams: 0,
     storeFailures: 0,
   };
@@ -179,13 +100,14 @@ export class Streams {
 
   /** What there is, and which limits were met how often. */
   get counts(): StreamCounts {
-    let running = 0, readers = 0, bytes = 0;
+    let running = 0, paused = 0, readers = 0, bytes = 0;
     for (const stream of this.#streams.values()) {
       if (!stream.ended) running++;
+      if (stream.paused) paused++;
       readers += stream.readers;
       bytes += stream.bytes;
     }
-    return { running, streams: this.#streams.size, readers, bytes, ...this.#counts };
+    return { running, paused, streams: this.#streams.size, readers, bytes, ...this.#counts };
   }
 
   /** Some stream is ahead of its store. */
@@ -212,6 +134,8 @@ export class Streams {
       `Cannot start a stream: ${mine} of yours run, expected fewer than ${this.limits.streamsMax}, ` +
         "wait for one to end",
       RETRY_AFTER_S,
+      "overloaded",
+      "streams.streamsMax",
     );
   }
 
@@ -221,9 +145,19 @@ export class Streams {
     const store = isStored ? this.#options.store : undefined;
     const isRefused = store !== undefined && !await this.#keep(store, record);
     const parts = { ...this.#parts(record, onDisconnect), store, isRefused };
-    const stream = Stream.begin(parts, start, source);
-    this.#streams.set(record.id, stream);
+    return this.#take(Stream.begin(parts, start, source), "begun");
+  }
+
+  #take(stream: Stream, type: "begun" | "found"): Stream {
+    const { id } = stream.record;
+    this.#streams.set(id, stream);
+    this.#note({ type, id });
+    void stream.over.then(() => this.#note({ type: "ended", id, events: stream.end }));
     return stream;
+  }
+
+  #note(note: StreamNote): void {
+    this.#options.note?.(note);
   }
 
   /** Brings a new stream to the store; false where that fails: it is worth more than its copy. */
@@ -317,6 +251,8 @@ export class Streams {
         `Cannot read the stream: it has ${stream.readers} readers, expected fewer than ` +
           `${this.limits.readersMax}, try again later`,
         RETRY_AFTER_S,
+        "overloaded",
+        "streams.readersMax",
       );
     }
     // A place that is gone must be told by a status, before the headers.
@@ -324,7 +260,10 @@ export class Streams {
     if (isResumed) this.#counts.resumed++;
     const reader = stream.attach(seq);
     this.#attachedAt.set(reader, performance.now());
+    const { readers, record: { id } } = stream;
+    this.#note({ type: "joined", id, seq, isResumed, readers });
     reader.onClose = () => {
+      this.#note({ type: "left", id, readers: stream.readers - 1 });
       this.#attachedAt.delete(reader);
       if (this.#attachedAt.size === 0) this.#endWatch();
     };
@@ -362,6 +301,10 @@ export class Streams {
       holder: this.#holder,
       logBytesMax,
       onDrop: (events) => this.#counts.droppedEvents += events,
+      onContinue: (seq, ms) => {
+        this.#counts.pauses++;
+        this.#note({ type: "continued", id: record.id, seq, ms });
+      },
       onPauseEnd: () => this.#counts.endedPauses++,
       storeTimeoutMs,
       pauseMs,
@@ -376,6 +319,7 @@ export class Streams {
     try {
       const source = await this.#options.revive(record, events);
       this.#counts.revived++;
+      this.#note({ type: "revived", id: record.id });
       return source;
     } catch (refusal) {
       // The store has no part in it.
@@ -386,7 +330,7 @@ export class Streams {
 
   #report(failure: unknown): void {
     this.#counts.storeFailures++;
-    this.#options.report(failure);
+    this.#options.report(failure, true);
   }
 
   /** Opens a stored stream once, however many ask at the same time. */
@@ -403,8 +347,7 @@ export class Streams {
     if (stored === undefined) return undefined;
     const onDisconnect = this.#options.onDisconnectOf(stored.record);
     const stream = await Stream.open(this.#parts(stored.record, onDisconnect), store, stored);
-    this.#streams.set(id, stream);
-    return stream;
+    return this.#take(stream, "found");
   }
 
   #watchMs(): number {
@@ -420,12 +363,14 @@ export class Streams {
     for (const stream of this.#streams.values()) {
       for (const reader of stallMs > 0 ? stream.stalled(now - stallMs) : []) {
         this.#counts.stalledReaders++;
+        this.#note({ type: "evicted", id: stream.record.id, why: "stalled" });
         reader.evict();
       }
     }
     for (const [reader, at] of this.#attachedAt) {
       if (subscriberMs === 0 || now - at <= subscriberMs) continue;
       this.#counts.expiredReaders++;
+      this.#note({ type: "evicted", id: reader.stream, why: "expired" });
       reader.evict();
     }
   }
@@ -454,6 +399,7 @@ export class Streams {
       bytes -= stream.bytes;
       if (stream.stored) continue;
       this.#counts.droppedStreams++;
+      if (!isOld) this.#counts.crowdedStreams++;
       this.#dropped.set(id, stream.record.owner);
     }
     for (const id of this.#dropped.keys()) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "bun:test";
-import { median, summarize, table } from "../../bench/report.ts";
+import { median, overview, summarize, table } from "../../bench/report.ts";
 import type { Figure } from "../../bench/scenarios.ts";
 
 const speed: Figure = { name: "decode", unit: "tok/s", better: "more" };
@@ -28,7 +28,7 @@ describe("summarize()", () => {
       entrant: "ours",
       best: 100,
       median: 90,
-      ratios: [{ rival: "peer", median: 2, min: 1, max: 3 }],
+      ratios: [{ rival: "peer", median: 2, min: 1, max: 3, ofBest: 1.5 }],
     });
     expect(rows[1]).toMatchObject({ entrant: "peer", best: 60, median: 50, ratios: [] });
   });
@@ -40,7 +40,7 @@ describe("summarize()", () => {
   it("leaves rounds out that the rival did not play", () => {
     const late = [{ figure: speed, entrant: "peer", round: 1, value: 10 }];
     const rows = summarize([...samples(speed, "ours", [99, 20]), ...late], entrants);
-    expect(rows[0]?.ratios).toEqual([{ rival: "peer", median: 2, min: 2, max: 2 }]);
+    expect(rows[0]?.ratios).toMatchObject([{ rival: "peer", median: 2, min: 2, max: 2 }]);
   });
 
   it("gives no ratio to a value of zero", () => {
@@ -57,8 +57,28 @@ describe("table()", () => {
     );
     expect(table(rows)).toBe(
       "decode: tok/s, more is better\n" +
-        "  ours  best     120  median     115   1.15 x peer (1.10-1.20)\n" +
+        "  ours  best     120  median     115   1.15 x peer (1.10-1.20, 1.15 x its best)\n" +
         "  peer  best     100  median     100",
+    );
+  });
+});
+
+describe("overview()", () => {
+  it("has a column for each entrant and each ratio, and a dash where there is none", () => {
+    const rows = summarize(
+      [
+        ...samples(speed, "ours", [120, 110]),
+        ...samples(speed, "peer", [50, 50]),
+        ...samples(start, "ours", [300]),
+      ],
+      entrants,
+    );
+    expect(overview(rows, entrants)).toBe(
+      "                 a     b   a/b\n" +
+        "decode  tok/s  115  50.0  2.30\n" +
+        "start   ms     300     -     -\n" +
+        "\n" +
+        "Medians; a is ours, b is peer.",
     );
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "bun:test";
 import type { Ask, Entrant } from "../../bench/contender.ts";
-import { playRounds } from "../../bench/rounds.ts";
+import { type Plan, playRounds } from "../../bench/rounds.ts";
 import type { Scenario } from "../../bench/scenarios.ts";
 import { EngineError } from "../../src/errors.ts";
 
@@ -30,7 +30,9 @@ function scenario(log: string[], more: Partial<Scenario> = {}): Scenario {
     log.push(`measure ${entrant.name}`);
     return Promise.resolve([1]);
   };
-  return { name: "play", figures: [figure], when: "round", measure, ...more };
+  const load = { prompts: 1, promptTokens: 16, newTokens: 16 };
+  const figures = [figure];
+  return { name: "play", figures, when: "round", isDefault: true, load, measure, ...more };
 }
 
 async function play(
@@ -38,12 +40,13 @@ async function play(
   scenarios: readonly Scenario[],
   rounds = 2,
   signal = new AbortController().signal,
+  beforeRound: Plan["beforeRound"] = () => Promise.resolve([]),
 ) {
   const left: string[] = [];
   const leaveOut = (name: string, why: string) => void left.push(`${name}: ${why}`);
   const progress = () => undefined;
   const plan = { entrants, scenarios, rounds, threads: 2, settleMs: 0, signal, progress, leaveOut };
-  const samples = await playRounds(plan);
+  const samples = await playRounds({ ...plan, beforeRound });
   return { samples, left };
 }
 
@@ -116,5 +119,28 @@ describe("playRounds()", () => {
     const { samples } = await play([entrant], [scenario(log, { measure })]);
     expect(samples.map(({ value }) => value)).toEqual([512, 512]);
     expect(new Set(entrant.asked).size).toBe(entrant.asked.length);
+  });
+
+  it("warms everybody up with each size of the work, once", async () => {
+    const log: string[] = [];
+    const entrant = fake("a", log);
+    const load = { prompts: 3, promptTokens: 200, newTokens: 1 };
+    const long = scenario(log, { load });
+    await play([entrant], [long, long, scenario(log)], 1);
+    const words = entrant.asked.map((text) => text.split(" ").length);
+    // One word less than tokens, after the first prompt has shown how many come on top.
+    expect(words).toEqual([64, 199, 199, 199, 15, ...[15, 15, 15]]);
+  });
+
+  it("measures the machine at the start of each round, while all are paused", async () => {
+    const log: string[] = [];
+    const ours = { figure, entrant: "machine", value: 7 };
+    const { samples } = await play([fake("a", log)], [scenario(log)], 2, undefined, (round) => {
+      log.push(`machine ${round}`);
+      return Promise.resolve([{ ...ours, round }]);
+    });
+    const turn = ["resume a", "measure a", "pause a"];
+    expect(log).toEqual(["pause a", "machine 0", ...turn, "machine 1", ...turn, "end a"]);
+    expect(samples.filter(({ entrant }) => entrant === "machine")).toHaveLength(2);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { type Port, serveCore } from "../../src/core/port.ts";
-import type { CoreOptions, FromCore, ToCore } from "../../src/engine/protocol.ts";
+import type { CoreOptions, FromCore, SubmitMessage, ToCore } from "../../src/engine/protocol.ts";
 import { resolveModel } from "../../src/store/reference.ts";
 
 const options: CoreOptions = {
@@ -12,6 +12,18 @@ const options: CoreOptions = {
   flashAttention: true,
   fused: true,
   repack: true,
+};
+
+const SUBMIT: SubmitMessage = {
+  type: "submit",
+  id: 0,
+  tokens: Int32Array.of(504, 3575, 282, 4649, 314),
+  n_sampled: 0,
+  maxTokens: 1,
+  endIds: [],
+  sampling: Float64Array.of(0, 0, 1, 0, 1, 0, 0, 0),
+  repeatLastN: 0,
+  credit: 8,
 };
 
 /** The other end of a port in this thread. */
@@ -39,8 +51,13 @@ class Peer {
     this.#port.onmessage?.({ data: message } as MessageEvent<ToCore>);
   }
 
-  load(path: string): void {
-    this.send({ type: "load", options: { ...options, path }, cancelled: new Int32Array(1) });
+  load(path: string, n_ctx = options.n_ctx): void {
+    this.send({ type: "load", options: { ...options, path, n_ctx }, cancelled: new Int32Array(1) });
+  }
+
+  /** Waits for messages as long as a condition holds. */
+  async while(condition: () => boolean): Promise<void> {
+    while (condition()) await new Promise<void>((resolve) => this.#wake = resolve);
   }
 
   async until<T extends FromCore["type"]>(type: T): Promise<Extract<FromCore, { type: T }>> {
@@ -69,17 +86,7 @@ describe("serveCore", () => {
     const progress = peer.received.filter((m) => m.type === "progress");
     expect(progress.at(-1)).toMatchObject({ loadedBytes: progress.at(-1)!.totalBytes });
 
-    peer.send({
-      type: "submit",
-      id: 9,
-      tokens: Int32Array.of(504, 3575, 282, 4649, 314),
-      n_sampled: 0,
-      maxTokens: 1,
-      endIds: [],
-      sampling: Float64Array.of(0, 0, 1, 0, 1, 0, 0, 0),
-      repeatLastN: 0,
-      credit: 8,
-    });
+    peer.send({ ...SUBMIT, id: 9 });
     expect((await peer.until("admitted")).admitted).toEqual([[9, 0]]);
     const { sampled } = await peer.until("sampled");
     expect(sampled).toMatchObject([{ id: 9, finish: "length" }]);
@@ -89,4 +96,27 @@ describe("serveCore", () => {
     await peer.until("closed");
     expect(peer.closed).toBe(true);
   }, 60_000);
+
+  test(
+    "tells of each piece of a prompt but the last, where that is wanted",
+    async () => {
+      const peer = new Peer();
+      peer.load(resolveModel("smollm2").path, 1024);
+      await peer.until("ready");
+      const tokens = new Int32Array(600).fill(504);
+      peer.send({ ...SUBMIT, id: 1, tokens });
+      peer.send({ ...SUBMIT, id: 2, tokens, tellsPrefill: true });
+      peer.send({ ...SUBMIT, id: 3, tellsPrefill: true });
+      const told = () =>
+        peer.received.flatMap((message): { id: number; n_past?: number }[] => {
+          if (message.type === "prefilled") return [message.prefilled];
+          return message.type === "sampled" ? message.sampled.map(({ id }) => ({ id })) : [];
+        });
+      await peer.while(() => told().length < 4);
+      expect(told()).toEqual([{ id: 1 }, { id: 2, n_past: 512 }, { id: 2 }, { id: 3 }]);
+      peer.send({ type: "close" });
+      await peer.until("closed");
+    },
+    60_000,
+  );
 });

@@ -34,7 +34,7 @@ describe("Live", () => {
     const live = new Live(1, { seed: 0 }, ["queue"]);
     live.tell({ type: "queue", position: 2 });
     live.tell({ type: "queue", position: 1 });
-    live.tell({ type: "prefill", promptTokens: 5, computedTokens: 0 });
+    live.tell({ type: "prefill", totalTokens: 5, cachedTokens: 0, computedTokens: 0 });
     expect(await live.next()).toEqual({ type: "queue", position: 1 });
     live.tell({ type: "queue", position: 1 });
     const waiting = live.next();

@@ -19,7 +19,8 @@ const endless: GenerateRequest = { prompt: "Once upon a time", sampling: greedy,
 
 let model: Model;
 beforeAll(async () => {
-  model = await load("smollm2", { parallel: 2, ctxSize: 2048, queueMax: 2, lookahead: 32 });
+  const limits = { queueMax: 2, queueCalmMs: 0, lookahead: 32 };
+  model = await load("smollm2", { parallel: 2, ctxSize: 2048, ...limits });
 }, 60_000);
 afterAll(async () => {
   await model[Symbol.asyncDispose]();

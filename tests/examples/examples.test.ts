@@ -85,6 +85,16 @@ describe("examples/resume.ts", () => {
   }, 60_000);
 });
 
+describe("examples/observability.ts", () => {
+  test("prints a line of the log, the spans and the metrics of its request", async () => {
+    const text = await output(["examples/observability.ts"]);
+    expect(text).toContain('"message":"request","logger":"sluice.server"');
+    expect(text).toMatch(/name: ['"]text_completion smollm2/i);
+    expect(text).toMatch(/name: ['"]POST \/v1\/stream/);
+    expect(text).toContain("sluice_generated_tokens_total 8");
+  }, 60_000);
+});
+
 const servers = [["serve", 18_431], ["hono", 18_432]] as const;
 describe.each(servers)("examples/%s.ts", (name, port) => {
   test("answers a chat over HTTP", async () => {

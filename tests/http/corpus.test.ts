@@ -8,7 +8,7 @@ import process from "node:process";
 import type { RunningServer } from "../../src/server/adapters/server.ts";
 import { createHandler } from "../../src/server/handler.ts";
 import { MockGenerator, saying } from "../support/mock_generator.ts";
-import { serveHere } from "../support/serve_here.ts";
+import { ADAPTERS } from "../support/serve_here.ts";
 
 const LIMIT_MS = 15_000;
 const isDeno = "Deno" in globalThis;
@@ -202,12 +202,12 @@ function answerTo(port: number, bytes: string, half: boolean): Promise<string> {
   return promise;
 }
 
-describe("serve() of what no client should send", () => {
+describe.each(ADAPTERS)("serve() on %s of what no client should send", (_name, serve) => {
   const reported: unknown[] = [];
   let server: RunningServer;
   beforeAll(async () => {
     const onError = (failure: unknown): void => void reported.push(failure);
-    server = await serveHere(createHandler(new MockGenerator(saying("x")), { onError }));
+    server = await serve(createHandler(new MockGenerator(saying("x")), { onError }));
   });
   afterAll(async () => {
     await server.stop();

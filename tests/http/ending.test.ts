@@ -7,7 +7,7 @@ import { endingOf } from "../../src/server/ending.ts";
 import { complete, endless, saying, type Script, START, token } from "../support/mock_generator.ts";
 import { RawClient } from "../support/raw_client.ts";
 import { ChunkReader, get, post } from "../support/requests.ts";
-import { serveHere } from "../support/serve_here.ts";
+import { ADAPTERS, serveHere } from "../support/serve_here.ts";
 import { serve } from "../support/stream_requests.ts";
 
 const PROMPT = { prompt: "Hi" };
@@ -83,7 +83,7 @@ function statesOf(port: number): string[] {
   return rows.filter((row) => row[1]?.endsWith(local)).map((row) => row[3]!);
 }
 
-describe("a client on a socket that does not read", () => {
+describe.each(ADAPTERS)("a client of %s that does not read", (_name, serveWith) => {
   const ESTABLISHED = "01";
   let server: RunningServer | undefined;
   afterEach(async () => {
@@ -99,7 +99,7 @@ describe("a client on a socket that does not read", () => {
       for (let seq = 1;; seq++) yield token(text, seq);
     };
     const { handler, mock } = serve(script, { streams: { stallMs: 200 } });
-    server = await serveHere(handler);
+    server = await serveWith(handler);
     const client = await RawClient.open(server.port);
     client.pause();
     await client.post("/v1/stream", PROMPT);
@@ -109,11 +109,11 @@ describe("a client on a socket that does not read", () => {
   }
 
   it.skipIf(platform !== "linux")(
-    "loses its connection, but on Deno, which can close none (needs the /proc of Linux)",
+    "loses its connection, but of Deno.serve, which can close none (needs the /proc of Linux)",
     async () => {
       const { client, server } = await stalled();
       const isHeld = (): boolean => statesOf(server.port).includes(ESTABLISHED);
-      const canClose = !("Deno" in globalThis);
+      const canClose = !("Deno" in globalThis) || serveWith !== serveHere;
       while (canClose && isHeld()) await new Promise((resolve) => setTimeout(resolve, 50));
       expect(client.isClosed).toBe(false);
       client.resume();

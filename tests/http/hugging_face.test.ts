@@ -1,7 +1,7 @@
 /** The official client of Hugging Face, unchanged, over a port and in process. */
 import { InferenceClient, InferenceClientProviderApiError } from "@huggingface/inference";
 import { afterAll, beforeAll, describe, expect, it } from "bun:test";
-import { OverloadedError } from "../../src/errors.ts";
+import { EngineError, OverloadedError } from "../../src/errors.ts";
 import { createHandler } from "../../src/server/handler.ts";
 import { endless, MockGenerator, saying, START, token } from "../support/mock_generator.ts";
 import { serveHere } from "../support/serve_here.ts";
@@ -105,6 +105,9 @@ for (const [name, open] of PLACES) {
         expect(error).toBeInstanceOf(InferenceClientProviderApiError);
         expect(error.message).toContain("parameters.best_of: expected 1 or nothing");
         expect(error.message).toContain("parameters.top_p: expected a number from 0 to 1");
+        expect(error).toMatchObject({
+          httpResponse: { status: 422, body: { error_type: "validation" } },
+        });
       }
     });
 
@@ -114,6 +117,17 @@ for (const [name, open] of PLACES) {
       const error = await rejection(Array.fromAsync(stream()));
       expect(error).toMatchObject({ httpResponse: { status: 429 } });
       expect(place.mock.requests.length).toBe(before + 1);
+    });
+
+    it("throws its error where a generation cannot start, with that server's status", async () => {
+      place.mock.script = () => [new EngineError("The library failed")];
+      for (const path of ["generate", "generate_stream"]) {
+        const ask = { endpointUrl: `${place.url}/${path}`, inputs };
+        const error = await rejection(client.request(ask));
+        expect(error).toMatchObject({
+          httpResponse: { status: 424, body: { error_type: "generation" } },
+        });
+      }
     });
 
     it("throws its error where a stream breaks off", async () => {

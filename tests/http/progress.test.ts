@@ -20,7 +20,12 @@ import { serve, whole } from "../support/stream_requests.ts";
 
 const ASKED = { prompt: "Hi", events: ["queue", "prefill"] };
 const queue = (position: number): QueueEvent => ({ type: "queue", position });
-const PREFILL: PrefillEvent = { type: "prefill", promptTokens: 5, computedTokens: 0 };
+const PREFILL: PrefillEvent = {
+  type: "prefill",
+  totalTokens: 5,
+  cachedTokens: 0,
+  computedTokens: 0,
+};
 const never = (): Promise<never> => new Promise(() => undefined);
 
 /** A generation with notices, or what they wait for, each a turn of the event loop apart. */
@@ -98,7 +103,7 @@ describe("POST /v1/stream with events", () => {
     const said = [
       'event: queue\ndata: {"position":2}\n\n',
       'event: queue\ndata: {"position":1}\n\n',
-      'event: prefill\ndata: {"prompt_tokens":5,"computed_tokens":0}\n\n',
+      'event: prefill\ndata: {"total_tokens":5,"cached_tokens":0,"computed_tokens":0}\n\n',
     ];
     for (const [i, text] of said.entries()) {
       open(i);
@@ -137,7 +142,7 @@ describe("POST /v1/stream with events", () => {
     const store = new MemoryStore();
     const { handler } = serve(waiting(queue(1), PREFILL), { store });
     const { id, text } = await whole(handler, post("/v1/stream", ASKED));
-    expect(text).toContain('event: prefill\ndata: {"prompt_tokens":5');
+    expect(text).toContain('event: prefill\ndata: {"total_tokens":5');
     expect([...text.matchAll(/^id: .*:(\d+)$/gm)].map(([, seq]) => seq)).toEqual([
       "0",
       "1",
@@ -229,7 +234,7 @@ describe("a request on a WebSocket with events", () => {
     await socket.next("complete");
     expect(socket.messages.slice(1, -3)).toEqual([
       { type: "queue", stream, position: 1 },
-      { type: "prefill", stream, prompt_tokens: 5, computed_tokens: 0 },
+      { type: "prefill", stream, total_tokens: 5, cached_tokens: 0, computed_tokens: 0 },
     ]);
     expect(socket.of("token").map(({ seq }) => seq)).toEqual([1, 2]);
     socket.session.onClose();

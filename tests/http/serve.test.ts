@@ -1,6 +1,5 @@
 /**
- * The adapter of the runtime that runs, over real sockets: disconnects, slow readers, limits, the
- * end.
+ * The adapters over real sockets: disconnects, slow readers, limits, the end.
  */
 import { afterAll, beforeAll, describe, expect, it } from "bun:test";
 import { type AddressInfo, createServer } from "node:net";
@@ -15,7 +14,7 @@ import {
   token,
 } from "../support/mock_generator.ts";
 import { type Leave, RawClient } from "../support/raw_client.ts";
-import { serveHere } from "../support/serve_here.ts";
+import { ADAPTERS } from "../support/serve_here.ts";
 
 const PROMPT = { prompt: "Hi" };
 const CHAT = { messages: [{ role: "user", content: "Hi ".repeat(100) }] };
@@ -25,7 +24,7 @@ function median(values: number[]): number {
   return values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
-describe("serve()", () => {
+describe.each(ADAPTERS)("serve() on %s", (_name, serve) => {
   const mock = new MockGenerator();
   let server: RunningServer;
   let reported: unknown[];
@@ -33,7 +32,7 @@ describe("serve()", () => {
   beforeAll(async () => {
     reported = [];
     const onError = (error: unknown): void => void reported.push(error);
-    server = await serveHere(createHandler(mock, { onError, keepAliveMs: 60_000 }));
+    server = await serve(createHandler(mock, { onError, keepAliveMs: 60_000 }));
   });
   afterAll(async () => {
     await server.stop();
@@ -50,7 +49,7 @@ describe("serve()", () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
     const { port } = other.address() as AddressInfo;
-    await expect(serveHere(createHandler(mock), port)).rejects.toThrow();
+    await expect(serve(createHandler(mock), port)).rejects.toThrow();
     await new Promise((resolve) => other.close(resolve));
   });
 
@@ -61,7 +60,8 @@ describe("serve()", () => {
     await client.until("event: complete");
     const head = client.received.split("\r\n\r\n")[0]?.toLowerCase().split("\r\n") ?? [];
     const known = head.filter((line) =>
-      !/^(date|vary|transfer-encoding|content-length|x-stream-id):/.test(line)
+      !/^(date|vary|transfer-encoding|content-length|x-stream-id|x-request-id|server-timing):/
+        .test(line)
     );
     expect(known.sort()).toEqual([
       "cache-control: no-cache, no-store, no-transform",
@@ -243,10 +243,10 @@ describe("serve()", () => {
   });
 });
 
-describe("serve() of a silent stream", () => {
+describe.each(ADAPTERS)("serve() on %s of a silent stream", (_name, serve) => {
   it("sends pings, which a parser steps over", async () => {
     const mock = new MockGenerator(endless(never));
-    const server = await serveHere(createHandler(mock, { keepAliveMs: 5 }));
+    const server = await serve(createHandler(mock, { keepAliveMs: 5 }));
     const client = await RawClient.open(server.port);
     await client.post("/v1/chat/completions", { ...CHAT, stream: true });
     await client.when(() => client.received.split(": ping\n\n").length > 3);
@@ -256,11 +256,11 @@ describe("serve() of a silent stream", () => {
   });
 });
 
-describe("RunningServer.stop()", () => {
+describe.each(ADAPTERS)("RunningServer.stop() on %s", (_name, serve) => {
   it("lets streams end within the grace and refuses new connections", async () => {
     const gate = Promise.withResolvers<void>();
     const mock = new MockGenerator(() => [START, gate.promise, token("x", 1), complete(1)]);
-    const server = await serveHere(createHandler(mock));
+    const server = await serve(createHandler(mock));
     const client = await RawClient.open(server.port);
     await client.post("/v1/stream", PROMPT);
     await client.until(": ok");
@@ -274,7 +274,7 @@ describe("RunningServer.stop()", () => {
 
   it("cancels what runs after the grace, with its terminal event, and closes it", async () => {
     const mock = new MockGenerator(endless(never));
-    const server = await serveHere(createHandler(mock));
+    const server = await serve(createHandler(mock));
     const stream = await RawClient.open(server.port);
     await stream.post("/v1/stream", PROMPT);
     const whole = await RawClient.open(server.port);
@@ -297,7 +297,7 @@ describe("RunningServer.stop()", () => {
       yield START;
       for (let seq = 1;; seq++) yield token(text, seq);
     });
-    const server = await serveHere(createHandler(mock));
+    const server = await serve(createHandler(mock));
     const client = await RawClient.open(server.port);
     client.pause();
     await client.post("/v1/stream", PROMPT);
@@ -341,13 +341,13 @@ describe("urlOf()", () => {
   )("of %s is %s", (hostname, url) => expect(urlOf(hostname, 80)).toBe(url));
 });
 
-describe("serve() of a handler that throws", () => {
+describe.each(ADAPTERS)("serve() on %s of a handler that throws", (_name, serve) => {
   it("answers 500 and says nothing", async () => {
     const handler: Handler = Object.assign(
       () => Promise.reject(new Error("secret at /home/me")),
       { drain: () => Promise.resolve(), streams: createHandler(new MockGenerator()).streams },
     );
-    const server = await serveHere(handler);
+    const server = await serve(handler);
     const response = await fetch(`${server.url}/health`);
     expect(response.status).toBe(500);
     expect(await response.text()).toBe("");

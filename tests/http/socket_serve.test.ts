@@ -1,5 +1,5 @@
 /**
- * WebSockets with the adapter of the runtime that runs: the handshake, the client, the end.
+ * WebSockets with each adapter: the handshake, the client, the end.
  */
 import { afterEach, describe, expect, it } from "bun:test";
 import { connect } from "node:net";
@@ -8,7 +8,7 @@ import type { HandlerOptions } from "../../src/server/mod.ts";
 import { HANDSHAKE, Inbox, PROMPT, setUp } from "../support/fake_socket.ts";
 import { endless, saying, type Script, START, token } from "../support/mock_generator.ts";
 import { RawClient } from "../support/raw_client.ts";
-import { serveHere } from "../support/serve_here.ts";
+import { ADAPTERS } from "../support/serve_here.ts";
 
 const never = (): Promise<never> => new Promise(() => undefined);
 
@@ -88,7 +88,7 @@ class Client extends Inbox {
   }
 }
 
-describe("serve() with WebSockets", () => {
+describe.each(ADAPTERS)("serve() on %s with WebSockets", (_name, serveWith) => {
   let server: RunningServer | undefined;
   afterEach(async () => {
     await server?.stop();
@@ -97,7 +97,7 @@ describe("serve() with WebSockets", () => {
 
   async function serve(script: Script, options: HandlerOptions = {}) {
     const { handler, mock, reported } = setUp(script, options);
-    server = await serveHere(handler);
+    server = await serveWith(handler);
     return { server, mock, handler, reported };
   }
 

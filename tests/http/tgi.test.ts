@@ -1,6 +1,12 @@
 /** The TGI dialect: its bytes, its fields, its own defaults. */
 import { describe, expect, it } from "bun:test";
-import { ContextFullError, OverloadedError } from "../../src/errors.ts";
+import {
+  ContextFullError,
+  EngineError,
+  OverloadedError,
+  SluiceError,
+  UpstreamError,
+} from "../../src/errors.ts";
 import { tgi } from "../../src/server/dialects/tgi.ts";
 import { readRequest } from "../../src/server/dialects/tgi_request.ts";
 import { complete, saying, type Script, START, token, usage } from "../support/mock_generator.ts";
@@ -200,7 +206,7 @@ describe("the TGI dialect refuses", () => {
     const { handler, mock } = serve(SCRIPT);
     for (const path of ["/generate", "/generate_stream", "/"]) {
       const { status, body } = await jsonOf(handler, post(path, fields));
-      expect(status).toBe(400);
+      expect(status).toBe(422);
       expect(body["error_type"]).toBe("validation");
       expect(body["error"]).toContain(`${field}: expected`);
     }
@@ -209,13 +215,34 @@ describe("the TGI dialect refuses", () => {
 
   it.each([
     [new OverloadedError("The queue is full", 2), 429, "overloaded"],
-    [new ContextFullError(3000, 2048), 400, "validation"],
-    [new Error("no"), 500, "generation"],
-  ])("what cannot start, with the type of the failure: %#", async (thrown, status, error_type) => {
+    [new ContextFullError(3000, 2048), 422, "validation"],
+    [new UpstreamError("The other server is gone"), 424, "generation"],
+    [new EngineError("The library failed"), 424, "generation"],
+    [new Error("no"), 424, "generation"],
+    [new SluiceError("It was cancelled", "cancelled", 500), 500, "incomplete_generation"],
+  ])("what cannot start, as that server does: %#", async (thrown, status, error_type) => {
     const { handler } = serve(() => [thrown]);
-    const answer = await jsonOf(handler, post("/generate_stream", { inputs: "Hi" }));
-    expect(answer.status).toBe(status);
-    expect(answer.body).toMatchObject({ error_type });
+    for (const path of ["/generate", "/generate_stream", "/"]) {
+      const response = await handler(post(path, { inputs: "Hi" }));
+      expect(response.status).toBe(status);
+      expect(response.headers.get("retry-after")).toBe(status === 429 ? "2" : null);
+      const body = await response.json();
+      expect(Object.keys(body)).toEqual(["error", "error_type"]);
+      expect(body).toMatchObject({ error_type });
+    }
+  });
+
+  it("what its servers never see with the statuses of HTTP", async () => {
+    const { handler } = serve(SCRIPT);
+    const malformed = await jsonOf(handler, post("/generate", "{"));
+    expect(malformed).toMatchObject({ status: 400, body: { error_type: "validation" } });
+    expect((await handler(get("/generate"))).status).toBe(405);
+  });
+
+  it("nothing on paths of other languages with its own statuses", async () => {
+    const { handler } = serve(() => [new ContextFullError(3000, 2048)]);
+    expect((await handler(post("/v1/stream", { prompt: "Hi" }))).status).toBe(400);
+    expect((await handler(post("/v1/infer", { prompt: "Hi" }))).status).toBe(400);
   });
 });
 

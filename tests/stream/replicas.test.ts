@@ -1,5 +1,5 @@
 /** Two servers with one Redis: it is paused, restarted, emptied; one ends what the other makes. */
-import { afterAll, beforeAll, describe, expect, it } from "bun:test";
+import { expect, it } from "bun:test";
 import type { Change } from "../../src/engine/steering.ts";
 import { createHandler, type Handler } from "../../src/server/handler.ts";
 import { SseParser } from "../../src/stream/sse.ts";
@@ -14,8 +14,8 @@ import {
   token,
   usage,
 } from "../support/mock_generator.ts";
+import { describeWithRedis } from "../support/redis.ts";
 import { get, post } from "../support/requests.ts";
-import { HAS_REDIS, RedisServer } from "./stores/redis_server.ts";
 
 const BODY = { prompt: "Hi", on_disconnect: "pause" };
 const LOCAL = { host: "localhost" };
@@ -145,23 +145,12 @@ function controlCases(url: () => string): void {
   });
 }
 
-const group = HAS_REDIS ? describe : describe.skip;
-const reason = HAS_REDIS ? "" : " (needs redis-server)";
-
-group(`two replicas with one Redis${reason}`, () => {
-  let redis: RedisServer;
-  beforeAll(async () => {
-    redis = await RedisServer.start();
-  });
-  afterAll(async () => {
-    await redis[Symbol.asyncDispose]();
-  });
-
+describeWithRedis("two replicas with one Redis", (redis) => {
   it(`disturb no reader while Redis is paused for ${PAUSE_MS} ms`, async () => {
-    const { near, far } = await readThrough(redis.url, 1500, async () => {
-      redis.pause();
+    const { near, far } = await readThrough(redis().url, 1500, async () => {
+      redis().pause();
       await sleep(PAUSE_MS);
-      redis.resume();
+      redis().resume();
     });
     expect(near.data.length).toBe(1501);
     expect(near.silenceMs).toBeLessThan(1000);
@@ -169,10 +158,10 @@ group(`two replicas with one Redis${reason}`, () => {
   }, 60_000);
 
   it("disturb no reader while Redis is killed and started again", async () => {
-    const { near, far } = await readThrough(redis.url, 300, async () => {
-      await redis.stop();
+    const { near, far } = await readThrough(redis().url, 300, async () => {
+      await redis().stop();
       await sleep(300);
-      await redis.start();
+      await redis().start();
     });
     expect(near.data.length).toBe(301);
     expect(near.silenceMs).toBeLessThan(1000);
@@ -180,8 +169,8 @@ group(`two replicas with one Redis${reason}`, () => {
   }, 60_000);
 
   it("tell the readers elsewhere where Redis is emptied, and disturb none at home", async () => {
-    const { near, far, status } = await readThrough(redis.url, 300, async () => {
-      await redis.ask("FLUSHALL");
+    const { near, far, status } = await readThrough(redis().url, 300, async () => {
+      await redis().ask("FLUSHALL");
     });
     expect(near.data.length).toBe(301);
     expect(near.silenceMs).toBeLessThan(1000);
@@ -191,5 +180,5 @@ group(`two replicas with one Redis${reason}`, () => {
     expect(status).toBe(410);
   }, 60_000);
 
-  controlCases(() => redis.url);
+  controlCases(() => redis().url);
 });

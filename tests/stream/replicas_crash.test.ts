@@ -1,8 +1,8 @@
 /** Two servers behind a plain rotation with one Redis over kill -9: nothing lost, nothing twice. */
-import { afterAll, beforeAll, describe, expect, it } from "bun:test";
+import { expect, it } from "bun:test";
 import { readOn, type Seen } from "../support/crash_client.ts";
 import { CrashReplica } from "../support/crash_replica.ts";
-import { HAS_REDIS, RedisServer } from "./stores/redis_server.ts";
+import { describeWithRedis } from "../support/redis.ts";
 
 const STREAMS = 4;
 const READERS_PER_STREAM = 5;
@@ -35,20 +35,9 @@ async function killReplicas(store: string): Promise<Seen[]> {
   }
 }
 
-const group = HAS_REDIS ? describe : describe.skip;
-const reason = HAS_REDIS ? "" : " (needs redis-server)";
-
-group(`two replicas with one Redis${reason}`, () => {
-  let redis: RedisServer;
-  beforeAll(async () => {
-    redis = await RedisServer.start();
-  });
-  afterAll(async () => {
-    await redis[Symbol.asyncDispose]();
-  });
-
+describeWithRedis("two replicas with one Redis", (redis) => {
   it(`lose nothing when one of them is killed, ${KILLS} times under 20 readers`, async () => {
-    const seen = await killReplicas(redis.url);
+    const seen = await killReplicas(redis().url);
     const positions = Array.from({ length: TOKENS }, (_, n) => n + 1);
     for (const [i, { events, ids }] of seen.entries()) {
       const first = seen[i - i % READERS_PER_STREAM]!;

@@ -1,7 +1,8 @@
 /** Streams: found by id and owner, bounded by named limits, counted. */
 import { describe, expect, it } from "bun:test";
 import { OverloadedError } from "../../src/errors.ts";
-import { type StreamLimits, Streams, type StreamsOptions } from "../../src/stream/streams.ts";
+import type { StreamLimits } from "../../src/stream/limits.ts";
+import { Streams, type StreamsOptions } from "../../src/stream/streams.ts";
 import { FakeSource } from "../support/fake_source.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { complete, START, token } from "../support/mock_generator.ts";

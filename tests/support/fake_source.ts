@@ -5,7 +5,7 @@
  */
 import type { StreamEvent } from "../../src/stream/event.ts";
 import { isTerminal } from "../../src/stream/log.ts";
-import type { StreamSource } from "../../src/stream/stream.ts";
+import type { StreamSource } from "../../src/stream/source.ts";
 import { complete } from "./mock_generator.ts";
 
 /** Gives its events one by one, then waits for a stop. */

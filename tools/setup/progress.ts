@@ -5,6 +5,7 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { duration, gauge, size } from "../../src/store/amounts.ts";
 
 /** What a bar counts. */
 export type Unit = "bytes" | "objects";
@@ -29,18 +30,6 @@ export interface Output {
 const terminalIntervalMs = 100;
 const plainIntervalMs = 10_000;
 const watchIntervalMs = 500;
-const barCells = 24;
-
-/** Bytes for people, in units of 1000: "98.4 MB". */
-export function megabytes(bytes: number): string {
-  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
-/** Seconds for people: "48 s", "2 min 5 s". */
-export function duration(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-}
 
 class StepBar implements Bar {
   readonly #name: string;
@@ -84,16 +73,13 @@ class StepBar implements Bar {
       const done = this.#done === 0 ? "" : ` ${this.#amount(this.#done)},`;
       return `  ${name}  ${this.#verb}${done} ${time}`;
     }
-    const share = this.#total === 0 ? 1 : this.#done / this.#total;
-    const full = Math.floor(share * barCells);
-    const bar = "#".repeat(full) + ".".repeat(barCells - full);
-    const percent = `${Math.floor(share * 100)} %`.padStart(5);
+    const bar = gauge(this.#done, this.#total);
     const of = `${this.#amount(this.#done)} of ${this.#amount(this.#total)}`;
-    return `  ${name}  [${bar}] ${percent}  ${this.#verb} ${of}, ${time}`;
+    return `  ${name}  ${bar}  ${this.#verb} ${of}, ${time}`;
   }
 
   #amount(count: number): string {
-    return this.#unit === "bytes" ? megabytes(count) : `${count} ${this.#unit}`;
+    return this.#unit === "bytes" ? size(count) : `${count} ${this.#unit}`;
   }
 }
 

@@ -8,8 +8,8 @@ import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { SetupError } from "../../src/errors.ts";
+import { size } from "../../src/store/amounts.ts";
 import { memoryBytes } from "./platform.ts";
-import { megabytes } from "./progress.ts";
 import type { Site, Step } from "./step.ts";
 
 /**
@@ -39,7 +39,7 @@ function folderFaults(cache: string, steps: readonly Step[]): string[] {
   const free = bavail * bsize;
   const needed = steps.reduce((sum, step) => sum + step.diskBytes, 0);
   if (free >= needed) return [];
-  return [`disk: ${cache} has ${megabytes(free)} free of ${megabytes(needed)} (or ${move})`];
+  return [`disk: ${cache} has ${size(free)} free of ${size(needed)} (or ${move})`];
 }
 
 /** Whether the folder's file system lets a program start; also that it can be written. */
@@ -57,5 +57,5 @@ function memoryFaults(steps: readonly Step[]): string[] {
   const needed = Math.max(0, ...steps.map((step) => step.memoryBytes));
   const there = memoryBytes();
   if (there >= needed) return [];
-  return [`memory: there are ${megabytes(there)} of ${megabytes(needed)} (use a larger machine)`];
+  return [`memory: there are ${size(there)} of ${size(needed)} (use a larger machine)`];
 }

@@ -17,7 +17,8 @@ import { unzip } from "./zip.ts";
 /** The one version that builds sluice. */
 export const zigVersion = "0.17.0";
 
-const wheels: Readonly<Record<string, { sha256: string; bytes: number }>> = {
+/** Its wheels, by platform and architecture. */
+export const zigWheels: Readonly<Record<string, { sha256: string; bytes: number }>> = {
   "linux-x64": {
     sha256: "97079827064a7492cce5541ceb438ae8003ce1e54e399676da2d62fb7a5dc08b",
     bytes: 101_011_302,
@@ -80,7 +81,7 @@ export const zig: Step = {
     return [`python3 with pip, or uv, to fetch Zig (${instead})`];
   },
   async run(site, bar) {
-    const pin = wheels[`${process.platform}-${process.arch}`];
+    const pin = zigWheels[`${process.platform}-${process.arch}`];
     if (pin === undefined) throw new SetupError(`Cannot fetch Zig for this machine: ${instead}`);
     const wheel: Wheel = { project: "ziglang", version: zigVersion, ...pin };
     const archive = await fetchWheel(site, wheel, bar, instead);

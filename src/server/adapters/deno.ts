@@ -11,6 +11,7 @@ import { within } from "../../stream/within.ts";
 import { visitOf } from "../gate.ts";
 import type { Handler, OpenSocket } from "../handler.ts";
 import type { SocketListener } from "../socket.ts";
+import { readySignals } from "./deno_descriptors.ts";
 import {
   DEFAULT_ADDRESS,
   type RunningServer,
@@ -35,6 +36,7 @@ const FLUSH_MS = 100;
 
 /** Starts to listen. Throws where the address is taken. */
 export function serve(options: DenoServeOptions): RunningServer {
+  readySignals();
   const { handler } = options;
   const forced = new AbortController();
   /** Settle when their WebSockets have closed. */

@@ -161,8 +161,12 @@ function makeEncoder(isDetailed: boolean): Encode {
         return [{ event: "queue", data: JSON.stringify({ position }) }];
       }
       case "prefill": {
-        const { promptTokens: prompt_tokens, computedTokens: computed_tokens } = event;
-        return [{ event: "prefill", data: JSON.stringify({ prompt_tokens, computed_tokens }) }];
+        const data = {
+          total_tokens: event.totalTokens,
+          cached_tokens: event.cachedTokens,
+          computed_tokens: event.computedTokens,
+        };
+        return [{ event: "prefill", data: JSON.stringify(data) }];
       }
       default:
         return [];

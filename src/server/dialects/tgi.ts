@@ -12,6 +12,7 @@ import type { FinishReason, StreamEvent } from "../../stream/event.ts";
 import type { SseMessage } from "../../stream/sse.ts";
 import type { Completion, Dialect, Encode, Exchange } from "../dialect.ts";
 import { type JsonObject, STOPS_MAX } from "../fields.ts";
+import type { ErrorBody } from "../json_response.ts";
 import { failureOf, type PublicError } from "../public_error.ts";
 import { readRequest, type TgiOptions } from "./tgi_request.ts";
 
@@ -27,9 +28,18 @@ function errorType({ code, status }: PublicError): string {
   return status < 500 ? "validation" : "generation";
 }
 
-function errorBody(error: PublicError): unknown {
-  return { error: error.message, error_type: errorType(error) };
+/** A status that says what its clients expect; what it does not know stays as it is. */
+function statusOf({ code, status, fields }: PublicError): number {
+  if (code === "cancelled") return status;
+  if (status >= 500) return 424;
+  const isValidation = fields.length > 0 || code === "context_length_exceeded";
+  return status === 400 && isValidation ? 422 : status;
 }
+
+const errorBody: ErrorBody = Object.assign(
+  (error: PublicError): unknown => ({ error: error.message, error_type: errorType(error) }),
+  { status: statusOf },
+);
 
 /** A token as it is told; the id is null where the source has none. */
 function tokenOf(id: number | undefined, text: string, special: boolean): unknown {

@@ -43,6 +43,8 @@ export const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: readonly [RegExp, RegExp][] = [
   [/^valibot$/, /^src\/server\//],
   [/^@huggingface\/jinja$/, /^src\/chat\//],
+  [/^@logtape\/logtape$/, /^src\/(server\/log\.ts|cli\/log\.ts)$/],
+  [/^@opentelemetry\/api$/, /^src\/server\/tracing\.ts$/],
   [/^eventsource-parser$/, /^src\/client\//],
   [/^ioredis$/, /^src\/stream\/stores\/redis\.ts$/],
   [/^@std\/http\//, /^src\/server\/adapters\/deno\.ts$/],

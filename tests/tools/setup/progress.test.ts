@@ -1,24 +1,8 @@
 import { describe, expect, it } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  duration,
-  entryCount,
-  folderBytes,
-  megabytes,
-  Progress,
-  watchGrowth,
-} from "../../../tools/setup/progress.ts";
+import { entryCount, folderBytes, Progress, watchGrowth } from "../../../tools/setup/progress.ts";
 import { noBar, Workplace, Written } from "./workplace.ts";
-
-describe("megabytes() and duration()", () => {
-  it("write figures for people", () => {
-    expect(megabytes(101_011_302)).toBe("101.0 MB");
-    expect(megabytes(1_500_000_000)).toBe("1.5 GB");
-    expect(duration(47_600)).toBe("48 s");
-    expect(duration(125_000)).toBe("2 min 5 s");
-  });
-});
 
 describe("Progress", () => {
   it("prints a line for each unfinished step without a terminal", () => {
