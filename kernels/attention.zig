@@ -20,8 +20,7 @@ pub const Sources = struct {
 /// The node that attends; see sluice.h.
 pub fn node(context: *ggml.Context, s: Sources) failure.Error!*ggml.Tensor {
     try check(s);
-    // The scale travels as the pointer that ggml hands on.
-    const scale: ?*anyopaque = @ptrFromInt(@as(u32, @bitCast(s.scale)));
+    const scale = custom.fromFloat(s.scale);
     const sources = [_]*ggml.Tensor{ s.q, s.k, s.v, s.mask };
     const ne: [2]i64 = .{ s.q.ne[0] * s.q.ne[1], s.q.ne[2] };
     if (s.q.ne[2] > s.k.ne[3]) {
@@ -76,7 +75,7 @@ fn argsOf(sources: []const ?*ggml.Tensor, scale: ?*anyopaque) kernel.Args {
         .n_kv = @intCast(k.ne[2]),
         .n_tokens = @intCast(q.ne[2]),
         .per_stream = @intCast(@divExact(q.ne[2], k.ne[3])),
-        .scale = @bitCast(@as(u32, @intCast(@intFromPtr(scale)))),
+        .scale = custom.toFloat(scale),
     };
 }
 

@@ -30,3 +30,13 @@ pub fn node(
 pub fn share(ith: c_int, nth: c_int) Share {
     return .{ .index = @intCast(ith), .count = @intCast(nth) };
 }
+
+/// A number that travels as the pointer that ggml hands on; never null for a number above 0.
+pub fn fromFloat(value: f32) ?*anyopaque {
+    return @ptrFromInt(@as(u32, @bitCast(value)));
+}
+
+/// The number that was handed on.
+pub fn toFloat(userdata: ?*anyopaque) f32 {
+    return @bitCast(@as(u32, @intCast(@intFromPtr(userdata))));
+}

@@ -122,18 +122,37 @@ export fn sluice_packs(type_: i32, n_in: i32, n_out: i32) i32 {
 export fn sluice_quantize(context: ?*ggml.Context, values: ?*ggml.Tensor) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const v = given("values", values) catch return null;
-    return packed_weight.quantize(c, v) catch null;
+    return packed_weight.quantize(c, v, .nothing) catch null;
+}
+
+export fn sluice_quantize_rms_norm(
+    context: ?*ggml.Context,
+    values: ?*ggml.Tensor,
+    weight: ?*ggml.Tensor,
+    eps: f32,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const v = given("values", values) catch return null;
+    const w = given("weight", weight) catch return null;
+    return packed_weight.quantize(c, v, .{ .rms_norm = .{ .weight = w, .eps = eps } }) catch null;
+}
+
+export fn sluice_quantize_swiglu(context: ?*ggml.Context, values: ?*ggml.Tensor) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const v = given("values", values) catch return null;
+    return packed_weight.quantize(c, v, .swiglu) catch null;
 }
 
 export fn sluice_multiply(
     context: ?*ggml.Context,
     weight: ?*ggml.Tensor,
     tiles: ?*ggml.Tensor,
+    added: ?*ggml.Tensor,
 ) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const w = given("weight", weight) catch return null;
     const t = given("tiles", tiles) catch return null;
-    return packed_weight.multiply(c, w, t) catch null;
+    return packed_weight.multiply(c, w, t, added) catch null;
 }
 
 export fn sluice_get_rows(

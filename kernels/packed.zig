@@ -73,27 +73,55 @@ const Filling = struct {
     }
 };
 
-/// A node that quantizes f32 values [n_in, n_tokens] into tiles.
-pub fn quantize(context: *ggml.Context, values: *ggml.Tensor) failure.Error!*ggml.Tensor {
+/// What happens to values before they are quantized.
+pub const First = union(enum) {
+    nothing,
+    rms_norm: struct { weight: *ggml.Tensor, eps: f32 },
+    swiglu,
+};
+
+/// A node that quantizes f32 values [n_in, n_tokens] into tiles; [2 n_in, n_tokens] for swiglu.
+pub fn quantize(
+    context: *ggml.Context,
+    values: *ggml.Tensor,
+    first: First,
+) failure.Error!*ggml.Tensor {
+    const n_in = if (first == .swiglu) @divFloor(values.ne[0], 2) else values.ne[0];
     if (values.type != .f32 or values.nb[0] != 4 or values.ne[2] != 1 or values.ne[3] != 1 or
-        @mod(values.ne[0], product.block_len) != 0)
+        @mod(values.ne[0], n_in) != 0 or @mod(n_in, product.block_len) != 0)
     {
         return failure.set(
             "Cannot quantize values of type {d}, {d} in a row: expected f32 and a multiple of 32",
             .{ @backingInt(values.type), values.ne[0] },
         );
     }
-    const row_bytes = product.tileBytes(@intCast(values.ne[0]), 1);
-    const ne: [2]i64 = .{ @intCast(row_bytes), values.ne[1] };
-    return custom.node(context, .i8, ne, &.{values}, &quantizeNode, null);
+    const ne: [2]i64 = .{ @intCast(product.tileBytes(@intCast(n_in), 1)), values.ne[1] };
+    switch (first) {
+        .nothing, .swiglu => {
+            const op = if (first == .swiglu) &quantizeNode(.swiglu) else &quantizeNode(.nothing);
+            return custom.node(context, .i8, ne, &.{values}, op, null);
+        },
+        .rms_norm => |norm| {
+            const w = norm.weight;
+            if (w.type != .f32 or w.ne[0] != n_in or w.nb[0] != 4 or w.ne[1] != 1) {
+                return failure.set(
+                    "Cannot norm rows of {d} with a weight of type {d} [{d}, {d}]",
+                    .{ n_in, @backingInt(w.type), w.ne[0], w.ne[1] },
+                );
+            }
+            const eps = custom.fromFloat(norm.eps);
+            return custom.node(context, .i8, ne, &.{ values, w }, &quantizeNode(.rms_norm), eps);
+        },
+    }
 }
 
 /// A node that multiplies a weight in panels [n_in, n_out] with the tiles of n_tokens; f32
-/// [n_out, n_tokens].
+/// [n_out, n_tokens], added to `added` of the same shape if there is one.
 pub fn multiply(
     context: *ggml.Context,
     weight: *ggml.Tensor,
     tiles: *ggml.Tensor,
+    added: ?*ggml.Tensor,
 ) failure.Error!*ggml.Tensor {
     const layout = try layoutOf(weight);
     if (tiles.type != .i8 or tiles.ne[0] != product.tileBytes(layout.n_in, 1)) {
@@ -103,7 +131,16 @@ pub fn multiply(
         });
     }
     const ne: [2]i64 = .{ weight.ne[1], tiles.ne[1] };
-    return custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
+    const more = added orelse
+        return custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
+    if (more.type != .f32 or more.ne[0] != ne[0] or more.ne[1] != ne[1] or
+        more.nb[0] != 4 or more.nb[1] != 4 * ne[0] or more.ne[2] != 1 or more.ne[3] != 1)
+    {
+        return failure.set("Cannot add values of type {d} [{d}, {d}] to a product [{d}, {d}]", .{
+            @backingInt(more.type), more.ne[0], more.ne[1], ne[0], ne[1],
+        });
+    }
+    return custom.node(context, .f32, ne, &.{ weight, tiles, more }, &multiplyNode, null);
 }
 
 /// A node that reads rows of a weight in panels, those whose numbers are `ids`: f32
@@ -129,25 +166,40 @@ fn kernels() *const product.Functions {
     return &variant.kernels().product;
 }
 
-fn quantizeNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
-    const values = node.src[0].?;
-    kernels().quantize(
-        @ptrCast(@alignCast(values.data.?)),
-        values.nb[1] / @sizeOf(f32),
-        @intCast(values.ne[0]),
-        @intCast(values.ne[1]),
-        node.data.?,
-        custom.share(ith, nth),
-    );
+fn quantizeNode(comptime first: product.Rows.First) @TypeOf(multiplyNode) {
+    return struct {
+        fn compute(
+            node: *ggml.Tensor,
+            ith: c_int,
+            nth: c_int,
+            eps: ?*anyopaque,
+        ) callconv(.c) void {
+            const values = node.src[0].?;
+            const n_values: usize = @intCast(values.ne[0]);
+            const rows: product.Rows = .{
+                .values = @ptrCast(@alignCast(values.data.?)),
+                .stride = values.nb[1] / @sizeOf(f32),
+                .n_in = if (first == .swiglu) n_values / 2 else n_values,
+                .n_tokens = @intCast(values.ne[1]),
+                .first = first,
+                .weight = if (node.src[1]) |w| @ptrCast(@alignCast(w.data)) else null,
+                .eps = custom.toFloat(eps),
+            };
+            kernels().quantize(&rows, node.data.?, custom.share(ith, nth));
+        }
+    }.compute;
 }
 
 fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
     const layout = layoutOf(node.src[0].?) catch unreachable; // checked when the node was made
     const tiles = node.src[1].?;
+    const added: ?[*]const f32 =
+        if (node.src[2]) |more| @ptrCast(@alignCast(more.data.?)) else null;
     kernels().multiply(
         &layout,
         tiles.data.?,
         @intCast(tiles.ne[1]),
+        added,
         @ptrCast(@alignCast(node.data.?)),
         custom.share(ith, nth),
     );

@@ -48,8 +48,8 @@ test "multiply() is about ggml's own product, on any number of threads" {
     defer ggml.ggml_backend_buffer_free(weights);
     const nodes = try tensor.newContext(1 << 20);
     defer ggml.ggml_free(nodes);
-    const tiles = try panels.quantize(nodes, values);
-    const found = try panels.multiply(nodes, weight, tiles);
+    const tiles = try panels.quantize(nodes, values, .nothing);
+    const found = try panels.multiply(nodes, weight, tiles, null);
     const memory = allocate(nodes);
     defer ggml.ggml_backend_buffer_free(memory);
     ggml_build_forward_expand(graph, found);
@@ -96,15 +96,19 @@ test "quantize(), multiply(), getRows() and fill() say what is wrong" {
     const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
     const odd = ggml.ggml_new_tensor_4d(context, .f32, 40, 2, 1, 1);
-    try testing.expectError(error.Failed, panels.quantize(context, odd));
+    try testing.expectError(error.Failed, panels.quantize(context, odd, .nothing));
     const values = ggml.ggml_new_tensor_4d(context, .f32, 64, 2, 1, 1);
-    const tiles = try panels.quantize(context, values);
+    const tiles = try panels.quantize(context, values, .nothing);
     const bare = ggml.ggml_new_tensor_4d(context, q4_1, 64, 16, 1, 1);
-    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, null));
     try testing.expectError(error.Failed, panels.fill(bare, 0, &.{}));
     const memory = allocate(context);
     defer ggml.ggml_backend_buffer_free(memory);
-    try testing.expectError(error.Failed, panels.multiply(context, bare, values));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, values, null));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, values));
     try testing.expectError(error.Failed, panels.getRows(context, bare, values));
+    const wide: panels.First = .{ .rms_norm = .{ .weight = odd, .eps = 1e-5 } };
+    try testing.expectError(error.Failed, panels.quantize(context, values, wide));
+    try testing.expectError(error.Failed, panels.quantize(context, odd, .swiglu));
     try testing.expectError(error.Failed, panels.fill(bare, 0, bytes(bare)[0..20]));
 }

@@ -14,6 +14,7 @@ const features = std.Target.x86.featureSet;
 const levels = [_]Level{
     .{ .name = "x86_64_v2", .model = &x86.x86_64_v2 },
     .{ .name = "x86_64_v3", .model = &x86.x86_64_v3 },
+    .{ .name = "x86_64_v3_vnni", .model = &x86.x86_64_v3, .more = features(&.{.avxvnni}) },
     .{ .name = "x86_64_v4", .model = &x86.x86_64_v4 },
     .{ .name = "x86_64_v4_vnni", .model = &x86.x86_64_v4, .more = features(&.{.avx512vnni}) },
 };

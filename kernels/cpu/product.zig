@@ -12,6 +12,7 @@
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
+const exponential = @import("exponential.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
 
@@ -52,20 +53,37 @@ pub const Share = extern struct {
     }
 };
 
-/// Quantizes n_tokens rows of n_in values, `stride` values apart, into tiles.
-pub const Quantize = *const fn (
+/// Rows [n_in, n_tokens] that become tiles.
+pub const Rows = extern struct {
     values: [*]const f32,
+    /// Floats from one row to the next.
     stride: usize,
     n_in: usize,
     n_tokens: usize,
-    tiles: [*]u8,
-    share: Share,
-) callconv(.c) void;
-/// Writes n_tokens rows of n_out sums, `n_out` values apart.
+    /// What happens to a row first.
+    first: First = .nothing,
+    /// f32 [n_in], for rms_norm
+    weight: ?[*]const f32 = null,
+    eps: f32 = 0,
+
+    pub const First = enum(c_int) {
+        nothing,
+        /// Divided by the root of its mean square plus eps, times weight (Zhang and Sennrich 2019).
+        rms_norm,
+        /// Its first half, through x / (1 + e^-x), times its second half (Shazeer 2020); rows have
+        /// 2 n_in floats.
+        swiglu,
+    };
+};
+
+/// Quantizes rows into tiles.
+pub const Quantize = *const fn (rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void;
+/// Writes n_tokens rows of n_out sums, `n_out` values apart, each added to what `added` has there.
 pub const Multiply = *const fn (
     weight: *const Weight,
     tiles: [*]const u8,
     n_tokens: usize,
+    added: ?[*]const f32,
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void;
@@ -87,6 +105,7 @@ pub fn tileBytes(n_in: usize, n_tokens: usize) usize {
 const cpu = builtin.cpu;
 const has = std.Target.x86.featureSetHas;
 const has_vnni = exists and has(cpu.features, .avx512vnni);
+const has_avx_vnni = exists and has(cpu.features, .avxvnni);
 const has_avx512 = exists and has(cpu.features, .avx512bw);
 const has_avx2 = exists and has(cpu.features, .avx2);
 
@@ -98,18 +117,19 @@ const Bytes = formats.Bytes;
 const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Bytes of panels that stay in the cache while all tiles pass.
 const panels_at_once = 64 << 10;
-/// How far ahead of its use a weight is asked for.
-const prefetch_bytes = 256;
+/// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
+const prefetch_bytes = 8192;
 
 fn multiply(
     weight: *const Weight,
     tiles: [*]const u8,
     n_tokens: usize,
+    added: ?[*]const f32,
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
     switch (weight.format) {
-        inline else => |format| multiplyFormat(format, weight, tiles, n_tokens, sums, share),
+        inline else => |f| multiplyFormat(f, weight, tiles, n_tokens, added, sums, share),
     }
 }
 
@@ -118,6 +138,7 @@ fn multiplyFormat(
     weight: *const Weight,
     tiles: [*]const u8,
     n_tokens: usize,
+    added: ?[*]const f32,
     sums: [*]f32,
     share: Share,
 ) void {
@@ -136,9 +157,11 @@ fn multiplyFormat(
         for (first_tile..end_tile) |t| {
             const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
             for (from..@min(from + step, end_panel)) |p| {
-                const out = sums + t * tile_tokens * weight.n_out + p * panel_rows;
+                const at = t * tile_tokens * weight.n_out + p * panel_rows;
+                const more = if (added) |a| a + at else null;
                 const panel = weight.panels + p * panel_bytes;
-                multiplyTile(format, @alignCast(panel), weight, tiles + t * tile_bytes, n, out);
+                const tile = tiles + t * tile_bytes;
+                multiplyTile(format, @alignCast(panel), weight, tile, n, more, sums + at);
             }
         }
     }
@@ -151,6 +174,7 @@ fn multiplyTile(
     weight: *const Weight,
     tile: [*]const u8,
     n: usize,
+    added: ?[*]const f32,
     out: [*]f32,
 ) void {
     @setEvalBranchQuota(20_000);
@@ -159,7 +183,9 @@ fn multiplyTile(
         while (n - done >= pass) : (done += pass) {
             const sums = sumBlocks(format, pass, panel, weight.n_in / block_len, tile, n, done);
             inline for (sums, 0..) |sum, i| {
-                (out + (done + i) * weight.n_out)[0..panel_rows].* = sum;
+                const at = (done + i) * weight.n_out;
+                const more: F = if (added) |a| a[at..][0..panel_rows].* else @splat(0);
+                (out + at)[0..panel_rows].* = if (added == null) sum else sum + more;
             }
         }
     }
@@ -177,6 +203,7 @@ inline fn sumBlocks(
     @setEvalBranchQuota(20_000);
     const block_bytes = comptime format.codeBytes() * panel_rows;
     const per_group = comptime format.blocks();
+    const step_bytes = comptime format.groupBytes() * panel_rows / per_group;
     const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_blocks * block_bytes);
     var sums: [n_tokens]F = @splat(@splat(0));
     var block = tile;
@@ -186,11 +213,9 @@ inline fn sumBlocks(
         const scales = formats.scalesOf(format, group);
         for (0..per_group) |part| {
             const codes = panel + (g * per_group + part) * block_bytes;
-            if (n_tokens <= 8) {
-                inline for (0..(block_bytes + 63) / 64) |i| {
-                    @prefetch(codes + prefetch_bytes + 64 * i, .{});
-                }
-            }
+            // Panels lie behind one another, so this reaches into the next ones too.
+            const ahead = panel + (g * per_group + part) * step_bytes + prefetch_bytes;
+            inline for (0..(step_bytes + 63) / 64) |i| @prefetch(ahead + 64 * i, .{});
             const weights = formats.codes(format, @alignCast(codes));
             const activations: Activations = .of(block, n_tile, first);
             inline for (&sums, 0..) |*sum, i| {
@@ -260,6 +285,8 @@ inline fn addBlock(
 }
 
 extern fn @"llvm.x86.avx512.vpdpbusd.512"(I, I, I) I;
+const Ints8 = @Vector(8, i32);
+extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints8, Ints8, Ints8) Ints8;
 extern fn @"llvm.x86.avx2.pmadd.ub.sw"(@Vector(32, u8), @Vector(32, i8)) @Vector(16, i16);
 extern fn @"llvm.x86.avx2.pmadd.wd"(@Vector(16, i16), @Vector(16, i16)) @Vector(8, i32);
 extern fn @"llvm.x86.avx2.psign.b"(@Vector(32, i8), @Vector(32, i8)) @Vector(32, i8);
@@ -289,6 +316,16 @@ inline fn dot(
             sums = @"llvm.x86.avx512.vpdpbusd.512"(sums, @bitCast(w), @splat(a));
         }
         return sums;
+    }
+    if (has_avx_vnni) {
+        var sums: [n_parts]Ints = @splat(@splat(zero));
+        inline for (weights, quants) |w, a| {
+            const parts: [n_parts]Ints = @bitCast(w);
+            inline for (&sums, parts) |*sum, part| {
+                sum.* = @"llvm.x86.avx512.vpdpbusd.256"(sum.*, part, @splat(a));
+            }
+        }
+        return @bitCast(sums);
     }
     if (comptime format.isByte()) return dotSigned(n, weights, quants);
     // So many times two products fit 16 bits.
@@ -340,40 +377,82 @@ inline fn widen(words: Words) Ints {
         @"llvm.x86.sse2.pmadd.wd"(words, ones);
 }
 
-fn quantize(
-    values: [*]const f32,
-    stride: usize,
-    n_in: usize,
-    n_tokens: usize,
-    tiles: [*]u8,
-    share: Share,
-) callconv(.c) void {
-    const n_blocks = n_in / block_len;
-    const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
-    const first, const end = share.of(n_tiles * n_blocks);
-    for (first..end) |at| {
-        const token = at / n_blocks * tile_tokens;
-        const k = at % n_blocks;
-        const n: usize = @min(tile_tokens, n_tokens - token);
-        const block = tiles + tileBytes(n_in, token) + k * n * token_bytes;
-        const floats: [*]f32 = @ptrCast(@alignCast(block + n * block_len));
-        for (0..n) |i| {
-            const row = values + (token + i) * stride + k * block_len;
-            quantizeBlock(row[0..block_len], block + i * block_len, floats + i, n);
-        }
+fn quantize(rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void {
+    switch (rows.first) {
+        inline else => |first| quantizeRows(first, rows, tiles, share),
     }
 }
 
-fn quantizeBlock(values: *const [block_len]f32, quants: [*]u8, floats: [*]f32, n: usize) void {
-    const V = @Vector(block_len, f32);
-    const v: V = values.*;
+fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, share: Share) void {
+    const n_blocks = rows.n_in / block_len;
+    const n_tiles = (rows.n_tokens + tile_tokens - 1) / tile_tokens;
+    const first, const end = share.of(n_tiles * n_blocks);
+    var at = first;
+    while (at < end) {
+        const token = at / n_blocks * tile_tokens;
+        const n: usize = @min(tile_tokens, rows.n_tokens - token);
+        const first_block = at % n_blocks;
+        const end_block = @min(n_blocks, first_block + end - at);
+        const tile = tiles + tileBytes(rows.n_in, token);
+        for (0..n) |i| {
+            const row = rows.values + (token + i) * rows.stride;
+            // Threads that share a tile each look at its whole rows: a barrier would cost more.
+            const scale = if (what == .rms_norm) normScale(row[0..rows.n_in], rows.eps);
+            for (first_block..end_block) |k| {
+                const block = tile + k * n * token_bytes;
+                const floats: [*]f32 = @ptrCast(@alignCast(block + n * block_len));
+                const from = k * block_len;
+                const values: Block = row[from..][0..block_len].*;
+                quantizeBlock(switch (what) {
+                    .nothing => values,
+                    .rms_norm => values * @as(Block, @splat(scale)) *
+                        @as(Block, rows.weight.?[from..][0..block_len].*),
+                    .swiglu => silu(values) *
+                        @as(Block, row[rows.n_in + from ..][0..block_len].*),
+                }, block + i * block_len, floats + i, n);
+            }
+        }
+        at += end_block - first_block;
+    }
+}
+
+const Block = @Vector(block_len, f32);
+
+/// 1 / sqrt(mean square + eps).
+inline fn normScale(row: []const f32, eps: f32) f32 {
+    var squares: Block = @splat(0);
+    var k: usize = 0;
+    while (k < row.len) : (k += block_len) {
+        const values: Block = row[k..][0..block_len].*;
+        squares += values * values;
+    }
+    return 1 / @sqrt(sumOf(squares) / @as(f32, @floatFromInt(row.len)) + eps);
+}
+
+/// The sum of all, by halves.
+fn sumOf(values: anytype) f32 {
+    const n = @typeInfo(@TypeOf(values)).vector.len;
+    if (n == 1) return values[0];
+    const halves: [2]@Vector(n / 2, f32) = @bitCast(values);
+    return sumOf(halves[0] + halves[1]);
+}
+
+/// x / (1 + e^-x), with powers of what is not above 0 alone.
+inline fn silu(x: Block) Block {
+    const one: Block = @splat(1);
+    const power = exponential.exp(-@abs(x));
+    const part = x / (one + power);
+    return @select(f32, x < @as(Block, @splat(0)), part * power, part);
+}
+
+inline fn quantizeBlock(v: Block, quants: [*]u8, floats: [*]f32, n: usize) void {
     const largest = @reduce(.Max, @abs(v));
     const scale = largest / 127;
     const inverse: f32 = if (largest > 0) 127 / largest else 0;
     // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits, to even where two are.
     const magic: f32 = 0x1.8p23;
     const N = @Vector(block_len, i32);
-    const rounded: N = @bitCast(v * @as(V, @splat(inverse)) + @as(V, @splat(magic)));
+    const rounded: N = @bitCast(v * @as(Block, @splat(inverse)) + @as(Block, @splat(magic)));
     const whole = rounded -% @as(N, @splat(@bitCast(magic)));
     @as(*align(1) @Vector(block_len, i8), @ptrCast(quants)).* = @truncate(whole);
     const halves: [2]@Vector(block_len / 2, i32) = @bitCast(whole);

@@ -66,16 +66,32 @@ fn multiply(
     count: usize,
     sums: []f32,
 ) !void {
-    const n_tokens = values.len / weight.n_in;
-    const tiles = try allocator.alignedAlloc(u8, .@"4", product.tileBytes(weight.n_in, n_tokens));
+    const rows: product.Rows = .{
+        .values = values.ptr,
+        .stride = weight.n_in,
+        .n_in = weight.n_in,
+        .n_tokens = values.len / weight.n_in,
+    };
+    try multiplyRows(kernels, weight, &rows, null, count, sums);
+}
+
+fn multiplyRows(
+    kernels: *const product.Functions,
+    weight: *const product.Weight,
+    rows: *const product.Rows,
+    added: ?[*]const f32,
+    count: usize,
+    sums: []f32,
+) !void {
+    const bytes = product.tileBytes(weight.n_in, rows.n_tokens);
+    const tiles = try allocator.alignedAlloc(u8, .@"4", bytes);
     defer allocator.free(tiles);
     for (0..count) |index| {
-        const share: product.Share = .{ .index = index, .count = count };
-        kernels.quantize(values.ptr, weight.n_in, weight.n_in, n_tokens, tiles.ptr, share);
+        kernels.quantize(rows, tiles.ptr, .{ .index = index, .count = count });
     }
     for (0..count) |index| {
         const share: product.Share = .{ .index = index, .count = count };
-        kernels.multiply(weight, tiles.ptr, n_tokens, sums.ptr, share);
+        kernels.multiply(weight, tiles.ptr, rows.n_tokens, added, sums.ptr, share);
     }
 }
 
@@ -172,6 +188,76 @@ test "multiply() gives a row the same bits in any batch and any number of shares
             }
         }
     }
+}
+
+test "quantize() norms rows and takes SwiGLU of them first" {
+    if (!product.exists) return error.SkipZigTest;
+    var prng: std.Random.DefaultPrng = .init(6);
+    const random = prng.random();
+    const n_in = 96;
+    const n_out = 32;
+    const n_tokens = 19;
+    var case: Case = try .init(random, .q8_0, n_in, n_out);
+    defer case.deinit();
+    var values: [2 * n_in * n_tokens]f32 = undefined;
+    for (&values) |*v| v.* = random.floatNorm(f32) * 3;
+    var weight: [n_in]f32 = undefined;
+    for (&weight) |*w| w.* = random.floatNorm(f32);
+    var added: [n_out * n_tokens]f32 = undefined;
+    for (&added) |*a| a.* = random.floatNorm(f32);
+    for ([_]product.Rows.First{ .rms_norm, .swiglu }) |first| {
+        var prepared: [n_in * n_tokens]f32 = undefined;
+        for (0..n_tokens) |t| {
+            prepare(first, values[2 * n_in * t ..][0 .. 2 * n_in], &weight, prepared[n_in * t ..]);
+        }
+        const rows: product.Rows = .{
+            .values = &values,
+            .stride = 2 * n_in,
+            .n_in = n_in,
+            .n_tokens = n_tokens,
+            .first = first,
+            .weight = &weight,
+            .eps = 0.5,
+        };
+        for (variant.runnable()) |kernels| {
+            var plain: [n_out * n_tokens]f32 = undefined;
+            try multiply(&kernels.product, &case.weight, &prepared, 1, &plain);
+            var one: [n_out * n_tokens]f32 = undefined;
+            for ([_]usize{ 1, 2, 5 }) |count| {
+                var sums: [n_out * n_tokens]f32 = undefined;
+                try multiplyRows(&kernels.product, &case.weight, &rows, &added, count, &sums);
+                if (count == 1) one = sums;
+                try testing.expectEqualSlices(f32, &one, &sums);
+            }
+            // A value on the edge between two quants may fall to either side.
+            for (plain, added, one) |p, a, found| {
+                try testing.expectApproxEqAbs(p + a, found, 0.02);
+            }
+            try testing.expect(distance(&plain, &added, &one) < 1e-6);
+        }
+    }
+}
+
+/// One row as it is before it is quantized, in double precision.
+fn prepare(first: product.Rows.First, row: []const f32, weight: []const f32, out: []f32) void {
+    const n_in = weight.len;
+    var squares: f64 = 0;
+    for (row[0..n_in]) |x| squares += @as(f64, x) * x;
+    const scale = 1 / @sqrt(squares / @as(f64, @floatFromInt(n_in)) + 0.5);
+    for (row[0..n_in], row[n_in..], weight, out[0..n_in]) |x, up, w, *to| to.* = @floatCast(
+        if (first == .rms_norm) x * scale * w else x / (1 + @exp(-@as(f64, x))) * up,
+    );
+}
+
+/// Normalized mean square of what differs from p + a.
+fn distance(plain: []const f32, added: []const f32, found: []const f32) f64 {
+    var power: f64 = 0;
+    var difference: f64 = 0;
+    for (plain, added, found) |p, a, f| {
+        power += @as(f64, p) * p;
+        difference += @as(f64, p + a - f) * (p + a - f);
+    }
+    return difference / power;
 }
 
 test "readRow() reads from panels what ggml reads from a file" {

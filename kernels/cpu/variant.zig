@@ -8,7 +8,7 @@ const Kernels = @import("variant_root.zig").Kernels;
 
 /// Variants in order, worst first. build/variants.zig compiles one object for each of x86-64's.
 const Level = if (builtin.cpu.arch == .x86_64)
-    enum { x86_64_v2, x86_64_v3, x86_64_v4, x86_64_v4_vnni }
+    enum { x86_64_v2, x86_64_v3, x86_64_v3_vnni, x86_64_v4, x86_64_v4_vnni }
 else
     enum { baseline };
 
@@ -23,8 +23,8 @@ const table: [names.len]*const Kernels = blk: {
     break :blk variants;
 };
 
-const undecided = 0xff;
-var chosen: std.atomic.Value(u8) = .init(undecided);
+/// The levels that this processor can run; none before the first question.
+var known: std.atomic.Value(u8) = .init(0);
 
 /// The kernels for this processor.
 pub fn kernels() *const Kernels {
@@ -33,7 +33,25 @@ pub fn kernels() *const Kernels {
 
 /// The same of every variant that this processor can run, for tests that compare them.
 pub fn runnable() []const *const Kernels {
-    return table[0 .. @as(usize, @backingInt(level())) + 1];
+    const all = struct {
+        var buffer: [names.len]*const Kernels = undefined;
+    };
+    var n: usize = 0;
+    for (names, table) |name, k| {
+        if (!levels().contains(name)) continue;
+        all.buffer[n] = k;
+        n += 1;
+    }
+    return all.buffer[0..n];
+}
+
+/// Makes the variant of this name the one that kernels() gives; false where this processor cannot
+/// run it. For measurements and for tests of another processor's kernels.
+pub fn force(name: []const u8) bool {
+    const wanted = std.meta.stringToEnum(Level, name) orelse return false;
+    if (!detect().contains(wanted)) return false;
+    known.store(Levels.initOne(wanted).bits.mask, .monotonic);
+    return true;
 }
 
 /// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16".
@@ -66,17 +84,30 @@ const features = switch (builtin.cpu.arch) {
     else => @compileError("variant.zig knows x86_64 and aarch64 only"),
 };
 
+const Levels = std.EnumSet(Level);
+
+/// The best level.
 fn level() Level {
-    const known = chosen.load(.monotonic);
-    if (known != undecided) return @fromBackingInt(@intCast(known));
-    const found = detect();
-    chosen.store(@backingInt(found), .monotonic);
+    var best: Level = names[0];
+    for (names) |name| {
+        if (levels().contains(name)) best = name;
+    }
+    return best;
+}
+
+fn levels() Levels {
+    var found: Levels = .{ .bits = .{ .mask = @intCast(known.load(.monotonic)) } };
+    if (found.count() == 0) {
+        found = detect();
+        known.store(found.bits.mask, .monotonic);
+    }
     return found;
 }
 
-fn detect() Level {
-    if (builtin.cpu.arch != .x86_64) return .baseline;
-    if (cpuid(0, 0).eax < 7) return .x86_64_v2;
+fn detect() Levels {
+    if (builtin.cpu.arch != .x86_64) return .initOne(names[0]);
+    var found: Levels = .initOne(.x86_64_v2);
+    if (cpuid(0, 0).eax < 7) return found;
     const leaf1 = cpuid(1, 0);
     const leaf7 = cpuid(7, 0);
     const extended = cpuid(0x80000001, 0);
@@ -86,12 +117,16 @@ fn detect() Level {
     const v3 = saved & 0x06 == 0x06 and has(leaf1.ecx, 12) and has(leaf1.ecx, 22) and
         has(leaf1.ecx, 28) and has(leaf1.ecx, 29) and has(leaf7.ebx, 3) and
         has(leaf7.ebx, 5) and has(leaf7.ebx, 8) and has(extended.ecx, 5);
-    if (!v3) return .x86_64_v2;
+    if (!v3) return found;
+    found.insert(.x86_64_v3);
+    if (leaf7.eax >= 1 and has(cpuid(7, 1).eax, 4)) found.insert(.x86_64_v3_vnni);
     // Level 4 adds avx512 f, dq, cd, bw, vl.
     const v4 = saved & 0xe6 == 0xe6 and has(leaf7.ebx, 16) and has(leaf7.ebx, 17) and
         has(leaf7.ebx, 28) and has(leaf7.ebx, 30) and has(leaf7.ebx, 31);
-    if (!v4) return .x86_64_v3;
-    return if (has(leaf7.ecx, 11)) .x86_64_v4_vnni else .x86_64_v4;
+    if (!v4) return found;
+    found.insert(.x86_64_v4);
+    if (has(leaf7.ecx, 11)) found.insert(.x86_64_v4_vnni);
+    return found;
 }
 
 fn has(register: u32, bit: u5) bool {

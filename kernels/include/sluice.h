@@ -106,12 +106,26 @@ int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out);
  */
 struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_tensor *values);
 /*
+ * The same of values divided by the root of their row's mean square plus eps, times weight, f32
+ * [n_in].
+ */
+struct ggml_tensor *sluice_quantize_rms_norm(
+    struct ggml_context *context, struct ggml_tensor *values, struct ggml_tensor *weight,
+    float eps);
+/*
+ * The same of SwiGLU: values are [2 n_in, n_tokens], and the first half of a row goes through
+ * x / (1 + e^-x) and is multiplied with the second.
+ */
+struct ggml_tensor *sluice_quantize_swiglu(
+    struct ggml_context *context, struct ggml_tensor *values);
+/*
  * A graph node: the product of a weight [n_in, n_out] in panels with quantized values of n_tokens;
- * f32 [n_out, n_tokens], NULL on failure. A row has the same bits for any n_tokens and any number
- * of threads.
+ * f32 [n_out, n_tokens], NULL on failure. It is added to added, f32 of that shape, unless that is
+ * NULL. A row has the same bits for any n_tokens and any number of threads.
  */
 struct ggml_tensor *sluice_multiply(
-    struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles);
+    struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles,
+    struct ggml_tensor *added);
 /*
  * A graph node: rows of a weight [n_in, n_out] in panels; f32 [n_in, n_tokens], NULL on failure.
  * ids is i32 [n_tokens], each from 0 to n_out - 1.

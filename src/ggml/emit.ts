@@ -100,8 +100,14 @@ class Emission {
         return n.ggml_mul_mat(ctx, a, b);
       case "quantize":
         return this.#t.library.handle(n.sluice_quantize(ctx, a), "quantize values");
+      case "quantize_rms_norm": {
+        const tiles = n.sluice_quantize_rms_norm(ctx, a, b, op.eps);
+        return this.#t.library.handle(tiles, "norm and quantize values");
+      }
+      case "quantize_swiglu":
+        return this.#t.library.handle(n.sluice_quantize_swiglu(ctx, a), "quantize SwiGLU");
       case "mul_mat_packed":
-        return this.#t.library.handle(n.sluice_multiply(ctx, a, b), "multiply panels");
+        return this.#t.library.handle(n.sluice_multiply(ctx, a, b, c ?? null), "multiply panels");
       case "get_rows_packed":
         return this.#t.library.handle(n.sluice_get_rows(ctx, a, b), "read rows of panels");
       case "add":
@@ -117,7 +123,11 @@ class Emission {
       case "swiglu":
         return n.ggml_swiglu(ctx, a);
       case "reshape":
-        return n.ggml_reshape_4d(ctx, a, big(ne[0]), big(ne[1]), big(ne[2]), big(ne[3]));
+        return this.#reshape(node as Node<"reshape">, a);
+      case "slice": {
+        const row = 4 * node.src[0]!.ne[0];
+        return n.ggml_view_2d(ctx, a, big(ne[0]), big(ne[1]), big(row), big(4 * op.first));
+      }
       case "attention":
         return this.#attention(node as Node<"attention">, a, b, c);
     }
@@ -132,6 +142,19 @@ class Emission {
     n.ggml_set_input(tensor);
     this.inputs.set(name, tensor);
     return tensor;
+  }
+
+  /** Rows of a slice lie apart, so their values cannot become one run: each row is split. */
+  #reshape({ ne, src }: Node<"reshape">, a: Pointer): Pointer {
+    const { native: n, ctx } = this.#t;
+    const [n0, n1, n2, n3] = ne.map(big) as [bigint, bigint, bigint, bigint];
+    const slice = src[0]!;
+    if (slice.op.kind !== "slice") return n.ggml_reshape_4d(ctx, a, n0, n1, n2, n3);
+    if (ne[0] * ne[1] === slice.ne[0] && ne[3] === 1) {
+      const row = big(4 * slice.src[0]!.ne[0]);
+      return n.ggml_view_3d(ctx, a, n0, n1, n2, 4n * n0, row, 0n);
+    }
+    return n.ggml_reshape_4d(ctx, n.ggml_cont(ctx, a), n0, n1, n2, n3);
   }
 
   #rope(op: Node<"rope">["op"], a: Pointer, pos: Pointer, freq_factors: Pointer): Pointer {
@@ -156,7 +179,7 @@ class Emission {
   #attention(node: Node<"attention">, q: Pointer, k: Pointer, v: Pointer): Pointer {
     const { native: n, ctx, graph, cache, shape } = this.#t;
     const { il, kq_scale } = node.op;
-    const [tq, tk] = node.src as [Tensor, Tensor, Tensor];
+    const [tq, tk, tv] = node.src as [Tensor, Tensor, Tensor];
     const [n_embd_head, , n_tokens] = tq.ne;
     const n_embd_kv = n_embd_head * tk.ne[1];
     const per_stream = n_tokens / shape.n_streams;
@@ -165,8 +188,9 @@ class Emission {
     // cache do not depend on the write.
     n.ggml_build_forward_expand(graph, q);
     const kv_rows = this.#input("kv_rows", type_id("i64"), n_tokens, 1, 1, 1);
-    for (const [cells, rows] of [[cache.k[il]!, k], [cache.v[il]!, v]] as const) {
-      const flat = n.ggml_reshape_2d(ctx, rows, big(n_embd_kv), big(n_tokens));
+    for (const [cells, rows, t] of [[cache.k[il]!, k, tk], [cache.v[il]!, v, tv]] as const) {
+      const row = big(4 * rowLength(t));
+      const flat = n.ggml_view_2d(ctx, rows, big(n_embd_kv), big(n_tokens), row, 0n);
       n.ggml_build_forward_expand(graph, n.ggml_set_rows(ctx, cells, flat, kv_rows));
     }
 
@@ -184,7 +208,8 @@ class Emission {
       const out = n.sluice_attention(ctx, q, K, V, kq_mask, kq_scale);
       return this.#t.library.handle(out, "attend over the cache");
     }
-    return this.#attendByGgml(node, q, kq_mask);
+    const isDense = rowLength(tq) === n_embd_head * tq.ne[1];
+    return this.#attendByGgml(node, isDense ? q : n.ggml_cont(ctx, q), kq_mask);
   }
 
   /** Attention by ggml's own ops, for what our kernel does not take. */
@@ -262,6 +287,12 @@ class Emission {
       big(stream * shape.stream0),
     );
   }
+}
+
+/** Floats from one token of `t` [n_embd_head, n_head, n_tokens] to the next. */
+function rowLength({ op, src, ne }: Tensor): number {
+  const from = src[0];
+  return op.kind === "reshape" && from?.op.kind === "slice" ? from.src[0]!.ne[0] : ne[0] * ne[1];
 }
 
 const big = BigInt;

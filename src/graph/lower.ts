@@ -8,61 +8,136 @@
  */
 import { type DType, Graph, type Tensor, type WeightLookup } from "./record.ts";
 
+/** What a rewrite may ask about the recorded graph, and of the new one. */
+export interface Lowering {
+  /** The graph that is being made. */
+  readonly g: Graph;
+  /** The new value of an old one. */
+  lowered(t: Tensor): Tensor;
+  /** The old nodes that read an old value. */
+  readers(t: Tensor): readonly Tensor[];
+}
+
 /** One rewrite: looks at a value of the recorded graph and may build another in its place. */
 export interface Rewrite {
   name: string;
-  /**
-   * Returns the value that takes the place of `node`, or undefined to leave it as it is.
-   *
-   * @param lowered gives the new value of an old one
-   * @param uses how often an old value is read
-   */
-  apply(
-    g: Graph,
-    node: Tensor,
-    lowered: (t: Tensor) => Tensor,
-    uses: (t: Tensor) => number,
-  ): Tensor | undefined;
+  /** Returns the value that takes the place of `node`, or undefined to leave it as it is. */
+  apply(node: Tensor, lowering: Lowering): Tensor | undefined;
 }
 
 /** Whether the backend keeps weights `[n_in, n_out]` of this type in panels. */
 export type Packs = (type: DType, n_in: number, n_out: number) => boolean;
 
+/** The names that a weight was joined from; undefined for what is no weight. */
+const partsOf = (t: Tensor | undefined): readonly string[] | undefined =>
+  t?.op.kind === "weight" ? t.op.parts : undefined;
+
 /** Products as the backend computes them fastest. */
 class Products {
   readonly #packs: Packs;
-  /** By the rows that were quantized: several products share them. */
+  /** By the recorded rows: several products share them. */
   readonly #quantized = new WeakMap<Tensor, Tensor>();
+  /** By the recorded product: parts of one that computes them all. */
+  readonly #slices = new WeakMap<Tensor, Tensor>();
 
   constructor(packs: Packs) {
     this.#packs = packs;
   }
 
   /** Whether weight `w` is kept in panels; each part that is joined in it must be whole panels. */
-  packs(w: Tensor): boolean {
-    if (w.op.kind !== "weight" || w.ne[2] !== 1 || w.ne[3] !== 1) return false;
+  packs(w: Tensor | undefined): w is Tensor {
+    if (w?.op.kind !== "weight" || w.ne[2] !== 1 || w.ne[3] !== 1) return false;
     return this.#packs(w.type, w.ne[0], w.ne[1] / w.op.parts.length);
   }
 
-  /** The product of weight `w` with `x`. */
-  product(g: Graph, w: Tensor, x: Tensor): Tensor {
-    if (!this.packs(w) || x.ne[2] !== 1 || x.ne[3] !== 1) return g.mul_mat(w, x);
+  /** The product of weight `w` with recorded rows `x`, added to `added` where it can be. */
+  product(w: Tensor, x: Tensor, lowering: Lowering, added?: Tensor): Tensor {
+    const { g, lowered } = lowering;
+    if (this.packs(w) && x.ne[2] === 1 && x.ne[3] === 1) {
+      return g.mul_mat_packed(w, this.#quantize(x, lowering), added);
+    }
+    const product = g.mul_mat(w, lowered(x));
+    return added === undefined ? product : g.add(product, added);
+  }
+
+  /** Gate and up as one product, when SwiGLU alone reads them; else undefined. */
+  gateUp(node: Tensor, lowering: Lowering): Tensor | undefined {
+    if (node.op.kind !== "swiglu_split") return undefined;
+    const [gate, up] = node.src;
+    if (gate?.op.kind !== "mul_mat" || up?.op.kind !== "mul_mat") return undefined;
+    const [w1, x1] = gate.src;
+    const [w2, x2] = up.src;
+    const [parts1, parts2] = [partsOf(w1), partsOf(w2)];
+    if (parts1 === undefined || parts2 === undefined || x1 === undefined || x1 !== x2) {
+      return undefined;
+    }
+    if (lowering.readers(gate).length !== 1 || lowering.readers(up).length !== 1) return undefined;
+    if (w1!.type !== w2!.type || w1!.ne[1] !== w2!.ne[1]) return undefined;
+    return this.product(lowering.g.concat_weights([...parts1, ...parts2]), x1, lowering);
+  }
+
+  /** The products with panels of one type that read the rows of this one, itself included. */
+  kin(node: Tensor, { readers }: Lowering): Tensor[] {
+    const [w, x] = node.src;
+    if (node.op.kind !== "mul_mat" || !this.packs(w)) return [];
+    return readers(x!).filter(({ op, src: [w2, x2] }) =>
+      op.kind === "mul_mat" && this.packs(w2) && w2.type === w.type && x2 === x
+    );
+  }
+
+  /**
+   * A product with panels; one product computes all of a type that read the same rows, and each
+   * takes its part.
+   */
+  packed(node: Tensor, lowering: Lowering): Tensor | undefined {
+    const known = this.#slices.get(node);
+    if (known !== undefined) return known;
+    const kin = this.kin(node, lowering);
+    if (kin.length === 0) return undefined;
+    const [, x] = node.src;
+    const joined = lowering.g.concat_weights(kin.flatMap(({ src }) => [...partsOf(src[0])!]));
+    const product = this.product(joined, x!, lowering);
+    if (kin.length === 1 || product.op.kind !== "mul_mat_packed") return product;
+    let first = 0;
+    for (const one of kin) {
+      const n = one.src[0]!.ne[1];
+      this.#slices.set(one, lowering.g.slice(product, first, n));
+      first += n;
+    }
+    return this.#slices.get(node);
+  }
+
+  /** `x` as products with panels read it, together with the norm or the SwiGLU that makes it. */
+  #quantize(x: Tensor, lowering: Lowering): Tensor {
     const known = this.#quantized.get(x);
-    const quantized = known ?? g.quantize(x);
+    if (known !== undefined) return known;
+    const { g, lowered } = lowering;
+    const [a, weight] = x.src;
+    const parts = partsOf(weight);
+    const isNorm = x.op.kind === "mul" && a?.op.kind === "rms_norm" && parts !== undefined &&
+      weight?.type === "f32" && weight.ne[0] === x.ne[0] && weight.ne[1] === 1;
+    const gateUp = this.gateUp(x, lowering);
+    const quantized = isNorm
+      ? g.quantize_rms_norm(lowered(a.src[0]!), g.concat_weights(parts), a.op.eps)
+      : gateUp !== undefined
+      ? g.quantize_swiglu(gateUp)
+      : g.quantize(lowered(x));
     this.#quantized.set(x, quantized);
-    return g.mul_mat_packed(w, quantized);
+    return quantized;
   }
 }
 
-/** Products with weights become products with panels. */
-const packProduct = (products: Products): Rewrite => ({
-  name: "pack_product",
-  apply(g, node, lowered) {
-    const [w, x] = node.src;
-    if (node.op.kind !== "mul_mat" || w?.op.kind !== "weight" || !products.packs(w)) {
-      return undefined;
-    }
-    return products.product(g, g.concat_weights(w.op.parts), lowered(x!));
+/** What is added to a product with panels is added where its sums are written. */
+const addToProduct = (products: Products): Rewrite => ({
+  name: "add_to_product",
+  apply(node, lowering) {
+    const [product, added] = node.src;
+    if (node.op.kind !== "add" || products.kin(product!, lowering).length !== 1) return undefined;
+    const isWhole = added!.ne.every((n, i) => n === product!.ne[i]);
+    if (!isWhole || lowering.readers(product!).length !== 1) return undefined;
+    const [w, x] = product!.src;
+    const weight = lowering.g.concat_weights(partsOf(w)!);
+    return products.product(weight, x!, lowering, lowering.lowered(added!));
   },
 });
 
@@ -72,20 +147,16 @@ const packProduct = (products: Products): Rewrite => ({
  */
 const joinGateUp = (products: Products): Rewrite => ({
   name: "join_gate_up",
-  apply(g, node, lowered, uses) {
-    if (node.op.kind !== "swiglu_split") return undefined;
-    const [gate, up] = node.src;
-    if (gate?.op.kind !== "mul_mat" || up?.op.kind !== "mul_mat") return undefined;
-    const [w1, x1] = gate.src;
-    const [w2, x2] = up.src;
-    if (w1?.op.kind !== "weight" || w2?.op.kind !== "weight" || x1 === undefined || x1 !== x2) {
-      return undefined;
-    }
-    if (uses(gate) !== 1 || uses(up) !== 1) return undefined;
-    if (w1.type !== w2.type || w1.ne[1] !== w2.ne[1]) return undefined;
-    const joined = g.concat_weights([...w1.op.parts, ...w2.op.parts]);
-    return g.swiglu(products.product(g, joined, lowered(x1)));
+  apply(node, lowering) {
+    const product = products.gateUp(node, lowering);
+    return product && lowering.g.swiglu(product);
   },
+});
+
+/** Products with weights become products with panels. */
+const packProduct = (products: Products): Rewrite => ({
+  name: "pack_product",
+  apply: (node, lowering) => products.packed(node, lowering),
 });
 
 /**
@@ -94,18 +165,23 @@ const joinGateUp = (products: Products): Rewrite => ({
  */
 const readPanels = (products: Products): Rewrite => ({
   name: "read_panels",
-  apply(g, node, lowered, uses) {
+  apply(node, { g, lowered, readers }) {
     const [w, ids] = node.src;
-    if (node.op.kind !== "get_rows" || w?.op.kind !== "weight") return undefined;
-    if (uses(w) === 1 || !products.packs(w)) return undefined;
-    return g.get_rows_packed(g.concat_weights(w.op.parts), lowered(ids!));
+    if (node.op.kind !== "get_rows" || !products.packs(w)) return undefined;
+    if (!readers(w).some(({ op }) => op.kind === "mul_mat")) return undefined;
+    return g.get_rows_packed(g.concat_weights(partsOf(w)!), lowered(ids!));
   },
 });
 
 /** The rows that the CPU backend profits from. */
 export function cpuRewrites(packs: Packs): Rewrite[] {
   const products = new Products(packs);
-  return [joinGateUp(products), packProduct(products), readPanels(products)];
+  return [
+    addToProduct(products),
+    joinGateUp(products),
+    packProduct(products),
+    readPanels(products),
+  ];
 }
 
 /**
@@ -128,16 +204,20 @@ export function lower(
   lookup: WeightLookup,
   rewrites: readonly Rewrite[],
 ): Lowered {
-  const reads = new Int32Array(recorded.nodes.length);
-  for (const node of recorded.nodes) for (const s of node.src) reads[s.id]! += 1;
+  const readers = new Map<Tensor, Tensor[]>(recorded.nodes.map((node) => [node, []]));
+  for (const node of recorded.nodes) for (const s of node.src) readers.get(s)!.push(node);
 
-  const g = new Graph(lookup);
   const done = new Map<Tensor, Tensor>();
-  const lowered = (t: Tensor): Tensor => done.get(t) ?? visit(t);
+  const lowering: Lowering = {
+    g: new Graph(lookup),
+    lowered: (t) => done.get(t) ?? visit(t),
+    readers: (t) => readers.get(t)!,
+  };
+  const { g, lowered } = lowering;
   const visit = (node: Tensor): Tensor => {
     let result: Tensor | undefined;
     for (const rewrite of rewrites) {
-      result = rewrite.apply(g, node, lowered, (t) => reads[t.id]!);
+      result = rewrite.apply(node, lowering);
       if (result) break;
     }
     result ??= g.copy(node, node.src.map(lowered));

@@ -47,6 +47,8 @@ export type Op =
   | { kind: "get_rows" }
   | { kind: "mul_mat" }
   | { kind: "quantize" }
+  | { kind: "quantize_rms_norm"; eps: number }
+  | { kind: "quantize_swiglu" }
   | { kind: "mul_mat_packed" }
   | { kind: "get_rows_packed" }
   | { kind: "add" }
@@ -56,6 +58,7 @@ export type Op =
   | { kind: "swiglu_split" }
   | { kind: "swiglu" }
   | { kind: "reshape" }
+  | { kind: "slice"; first: number }
   | ({ kind: "attention" } & AttentionParams);
 
 /** A value of the graph: the result of one op. */
@@ -173,28 +176,66 @@ export class Graph {
    * @returns i8 [7 / 4 k, m]
    */
   quantize(a: Tensor): Tensor {
-    f32("quantize", a);
-    if (a.ne[0] % 32 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
-      fail("quantize", `${show(a)} is not a matrix with rows of whole blocks of 32`);
-    }
-    return this.#node({ kind: "quantize" }, "i8", [a.ne[0] * 7 / 4, a.ne[1], 1, 1], [a]);
+    const ne = this.#tiles("quantize", a, a.ne[0]);
+    return this.#node({ kind: "quantize" }, "i8", ne, [a]);
   }
 
   /**
-   * `mul_mat` of a weight that lies in panels with rows that are quantized.
+   * `quantize` of `rms_norm(a, eps)` times a weight.
+   *
+   * @param a f32 [k, m], k a multiple of 32
+   * @param weight f32 [k]
+   * @returns i8 [7 / 4 k, m]
+   */
+  quantize_rms_norm(a: Tensor, weight: Tensor, eps: number): Tensor {
+    f32("quantize_rms_norm", weight);
+    if (weight.ne[0] !== a.ne[0] || weight.ne[1] !== 1) {
+      fail("quantize_rms_norm", `${show(weight)} is not a weight for each of ${show(a)}`);
+    }
+    const ne = this.#tiles("quantize_rms_norm", a, a.ne[0]);
+    return this.#node({ kind: "quantize_rms_norm", eps }, "i8", ne, [a, weight]);
+  }
+
+  /**
+   * `quantize` of `swiglu(a)`.
+   *
+   * @param a f32 [2 k, m], k a multiple of 32
+   * @returns i8 [7 / 4 k, m]
+   */
+  quantize_swiglu(a: Tensor): Tensor {
+    const ne = this.#tiles("quantize_swiglu", a, a.ne[0] / 2);
+    return this.#node({ kind: "quantize_swiglu" }, "i8", ne, [a]);
+  }
+
+  #tiles(kind: string, a: Tensor, k: number): Ne {
+    f32(kind, a);
+    if (k % 32 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
+      fail(kind, `${show(a)} is not a matrix with rows of whole blocks of 32`);
+    }
+    return [k * 7 / 4, a.ne[1], 1, 1];
+  }
+
+  /**
+   * `mul_mat` of a weight that lies in panels with rows that are quantized, added to `added`.
    *
    * @param a [k, n], n a multiple of 16
-   * @param b i8 [7 / 4 k, m], of `quantize`
+   * @param b i8 [7 / 4 k, m], of `quantize` or one of its kin
+   * @param added f32 [n, m]; default nothing
    * @returns f32 [n, m]
    */
-  mul_mat_packed(a: Tensor, b: Tensor): Tensor {
+  mul_mat_packed(a: Tensor, b: Tensor, added?: Tensor): Tensor {
     if (a.op.kind !== "weight" || a.ne[1] % 16 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
       fail("mul_mat_packed", `${show(a)} is not a weight of whole panels of 16 rows`);
     }
-    if (b.op.kind !== "quantize" || b.ne[0] !== a.ne[0] * 7 / 4) {
+    if (b.type !== "i8" || b.ne[0] !== a.ne[0] * 7 / 4) {
       fail("mul_mat_packed", `${show(b)} is no quantized row of ${a.ne[0]} values`);
     }
-    return this.#node({ kind: "mul_mat_packed" }, "f32", [a.ne[1], b.ne[1], 1, 1], [a, b]);
+    const ne: Ne = [a.ne[1], b.ne[1], 1, 1];
+    if (added !== undefined && !(added.type === "f32" && ne.every((n, i) => n === added.ne[i]))) {
+      fail("mul_mat_packed", `${show(added)} is not of the product's shape f32 [${ne.join(", ")}]`);
+    }
+    const src = added === undefined ? [a, b] : [a, b, added];
+    return this.#node({ kind: "mul_mat_packed" }, "f32", ne, src);
   }
 
   /**
@@ -278,6 +319,20 @@ export class Graph {
     f32("swiglu", a);
     if (a.ne[0] % 2 !== 0) fail("swiglu", `rows of ${show(a)} are odd, expected two halves`);
     return this.#node({ kind: "swiglu" }, "f32", [a.ne[0] / 2, a.ne[1], a.ne[2], a.ne[3]], [a]);
+  }
+
+  /**
+   * `n` values of every row, from `first` on, without copying them.
+   *
+   * @param a f32 [k, m]
+   * @returns f32 [n, m]
+   */
+  slice(a: Tensor, first: number, n: number): Tensor {
+    f32("slice", a);
+    if (a.ne[2] !== 1 || a.ne[3] !== 1 || first + n > a.ne[0]) {
+      fail("slice", `${show(a)} has no values ${first} to ${first + n} in a row`);
+    }
+    return this.#node({ kind: "slice", first }, "f32", [n, a.ne[1], 1, 1], [a]);
   }
 
   /** The same values in another shape. */

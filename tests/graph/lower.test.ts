@@ -90,15 +90,49 @@ describe("packProduct", () => {
   const panels = (type: string, n_in: number, n_out: number): boolean =>
     type === "q4_1" && n_in % 32 === 0 && n_out % 16 === 0;
 
-  test("quantizes rows once for all products that read them", () => {
+  test("computes all products of the same rows as one, and gives each its part", () => {
     const g = new Graph(lookup);
     const x = g.input("x", "f32", 64, 3);
     const sum = g.add(g.mul_mat(g.weight("q"), x), g.mul_mat(g.weight("k"), x));
     const lowered = lower(g, sum, lookup, cpuRewrites(panels));
-    expect(kinds(lowered.nodes).sort()).toEqual(
-      ["add", "input", "mul_mat_packed", "mul_mat_packed", "quantize", "weight", "weight"],
+    expect(kinds(lowered.nodes)).toEqual(
+      ["weight", "input", "quantize", "mul_mat_packed", "slice", "slice", "add"],
     );
+    const parts = lowered.nodes.flatMap(({ op }) => op.kind === "slice" ? [op.first] : []);
+    expect(parts).toEqual([0, 32]);
     expect(lowered.output?.ne).toEqual([32, 3, 1, 1]);
+  });
+
+  test("quantizes rows once for products of two types", () => {
+    const both = (type: string): boolean => type !== "f32";
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const sum = g.add(g.mul_mat(g.weight("q"), x), g.mul_mat(g.weight("f16_k"), x));
+    const found = kinds(lower(g, sum, lookup, cpuRewrites(both)).nodes);
+    expect(found.filter((kind) => kind === "quantize")).toHaveLength(1);
+    expect(found.filter((kind) => kind === "mul_mat_packed")).toHaveLength(2);
+  });
+
+  test("norms rows where they are quantized", () => {
+    const norms: WeightLookup = (name) =>
+      name === "norm" ? { type: "f32", ne: [64, 1, 1, 1] } : lookup(name);
+    const g = new Graph(norms);
+    const x = g.mul(g.rms_norm(g.input("x", "f32", 64, 3), 1e-5), g.weight("norm"));
+    const out = g.mul_mat(g.weight("w"), x);
+    const { nodes } = lower(g, out, norms, cpuRewrites(panels));
+    expect(kinds(nodes)).toEqual(
+      ["weight", "input", "weight", "quantize_rms_norm", "mul_mat_packed"],
+    );
+  });
+
+  test("takes SwiGLU where it is quantized", () => {
+    const down: WeightLookup = (name) =>
+      name === "down" ? { type: "q4_1", ne: [32, 64, 1, 1] } : lookup(name);
+    const g = new Graph(down);
+    const { out } = feedForward(g);
+    const { nodes } = lower(g, g.mul_mat(g.weight("down"), out), down, cpuRewrites(panels));
+    expect(kinds(nodes).slice(-2)).toEqual(["quantize_swiglu", "mul_mat_packed"]);
+    expect(kinds(nodes)).not.toContain("swiglu");
   });
 
   test("takes joined weights too", () => {
@@ -127,6 +161,35 @@ describe("packProduct", () => {
     const y = g.input("y", "f32", 64, 32);
     const out = g.add(g.mul_mat(g.weight("f16_w"), x), g.mul_mat(y, x));
     expect(kinds(lower(g, out, lookup, cpuRewrites(panels)).nodes)).not.toContain("quantize");
+  });
+});
+
+describe("addToProduct", () => {
+  const panels = (): boolean => true;
+
+  test("adds to a product where its sums are written", () => {
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const residual = g.input("residual", "f32", 32, 3);
+    const { nodes, output } = lower(
+      g,
+      g.add(g.mul_mat(g.weight("w"), x), residual),
+      lookup,
+      cpuRewrites(panels),
+    );
+    expect(output?.op.kind).toBe("mul_mat_packed");
+    expect(output?.src).toHaveLength(3);
+    expect(kinds(nodes)).not.toContain("add");
+  });
+
+  test("leaves a bias, which is not of the product's shape, and products that are read twice", () => {
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const product = g.mul_mat(g.weight("w"), x);
+    const biased = g.add(product, g.input("bias", "f32", 32));
+    expect(kinds(lower(g, biased, lookup, cpuRewrites(panels)).nodes)).toContain("add");
+    const twice = g.add(product, biased);
+    expect(kinds(lower(g, twice, lookup, cpuRewrites(panels)).nodes)).toContain("add");
   });
 });
 

@@ -54,6 +54,31 @@ describe("Graph", () => {
     expect(() => g.get_rows(g.weight("a"), g.input("y", "i32", 5, 2))).toThrow(ShapeError);
   });
 
+  test("slice() gives a part of every row and refuses what the rows do not have", () => {
+    const g = graph();
+    const x = g.input("x", "f32", 64, 3);
+    expect(g.slice(x, 16, 32).ne).toEqual([32, 3, 1, 1]);
+    expect(() => g.slice(x, 48, 32)).toThrow(ShapeError);
+  });
+
+  test("quantize_rms_norm() and quantize_swiglu() give tiles and refuse other shapes", () => {
+    const g = graph();
+    const x = g.input("x", "f32", 64, 3);
+    expect(g.quantize_rms_norm(x, g.input("w", "f32", 64), 1e-5).ne).toEqual([112, 3, 1, 1]);
+    expect(() => g.quantize_rms_norm(x, g.input("v", "f32", 32), 1e-5)).toThrow(ShapeError);
+    expect(g.quantize_swiglu(x).ne).toEqual([56, 3, 1, 1]);
+    expect(() => g.quantize_swiglu(g.input("y", "f32", 32, 3))).toThrow(ShapeError);
+  });
+
+  test("mul_mat_packed() adds what has the product's shape", () => {
+    const g = graph();
+    const tiles = g.quantize(g.input("x", "f32", 64, 3));
+    const a = g.weight("a");
+    expect(g.mul_mat_packed(a, tiles, g.input("sum", "f32", 32, 3)).ne).toEqual([32, 3, 1, 1]);
+    expect(() => g.mul_mat_packed(a, tiles, g.input("bias", "f32", 32))).toThrow(ShapeError);
+    expect(() => g.mul_mat_packed(a, g.input("z", "f32", 64, 3))).toThrow(ShapeError);
+  });
+
   test("get_rows_packed() takes weights of whole panels and a vector of i32", () => {
     const g = graph();
     const a = g.weight("a");
