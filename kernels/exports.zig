@@ -45,6 +45,12 @@ export fn sluice_cpu_variant(buf: ?[*]u8, len: i32) i32 {
     return copyOut(variant.describe(&text), buf, len);
 }
 
+export fn sluice_use_cpu_variant(name: ?[*:0]const u8) i32 {
+    const n = given("name", name) catch return failed;
+    variant.force(std.mem.span(n)) catch return failed;
+    return ok;
+}
+
 export fn sluice_cpu_count() i32 {
     return @intCast(pool.cpuCount());
 }

@@ -35,6 +35,7 @@ const USAGE = `sluice: run a language model and stream its tokens
   --threads N               threads that compute (processors of this machine)
   --ctx-size N              tokens that one sequence can hold (the model's own)
   --parallel N              sequences that run at once (4)
+  --kernel-variant NAME     level of our kernels, such as x86_64_v3 (the best of this processor)
 
 serve:
   --port N                  port, 0 is any free one (8080)
@@ -60,6 +61,7 @@ const OPTIONS = {
   help: { type: "boolean", short: "h" },
   model: { type: "string", short: "m", default: "smollm2" },
   threads: { type: "string", short: "t" },
+  "kernel-variant": { type: "string" },
   "ctx-size": { type: "string", short: "c" },
   parallel: { type: "string" },
   port: { type: "string", default: "8080" },
@@ -233,6 +235,7 @@ function loadWithProgress(values: Values): Promise<Model> {
     ...some("threads", threads),
     ...some("ctxSize", ctxSize),
     ...some("parallel", parallel),
+    ...some("kernelVariant", values["kernel-variant"]),
   };
   if (process.stderr.isTTY) {
     options.onProgress = (loadedBytes, totalBytes) => {

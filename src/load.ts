@@ -35,6 +35,11 @@ export interface LoadOptions extends EngineLimits {
    * CPU's own. Slow; it is what the fast paths are compared with. Default false.
    */
   reference?: boolean;
+  /**
+   * Level of our kernels, such as `x86_64_v3`, for all models of the process; to measure, or to see
+   * what another processor computes. Default the best that this one has.
+   */
+  kernelVariant?: string;
   /** Told while weights are read. */
   onProgress?: OnProgress;
 }
@@ -158,6 +163,7 @@ export async function load(ref: string, options: LoadOptions = {}): Promise<Mode
       flashAttention: !reference,
       fused: !reference,
       repack: !reference,
+      ...(options.kernelVariant !== undefined && { kernelVariant: options.kernelVariant }),
     },
     limits: options,
     onProgress: options.onProgress,

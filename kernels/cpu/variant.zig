@@ -3,6 +3,7 @@
 //! one.
 const std = @import("std");
 const builtin = @import("builtin");
+const failure = @import("../failure.zig");
 const ggml = @import("../ggml.zig");
 const Kernels = @import("variant_root.zig").Kernels;
 
@@ -45,13 +46,21 @@ pub fn runnable() []const *const Kernels {
     return all.buffer[0..n];
 }
 
-/// Makes the variant of this name the one that kernels() gives; false where this processor cannot
-/// run it. For measurements and for tests of another processor's kernels.
-pub fn force(name: []const u8) bool {
-    const wanted = std.meta.stringToEnum(Level, name) orelse return false;
-    if (!detect().contains(wanted)) return false;
-    known.store(Levels.initOne(wanted).bits.mask, .monotonic);
-    return true;
+/// Makes the variant of this name the one that kernels() gives. For measurements, and for tests of
+/// what another processor computes.
+pub fn force(name: []const u8) failure.Error!void {
+    if (std.meta.stringToEnum(Level, name)) |wanted| {
+        const only: Levels = .initOne(wanted);
+        if (detect().contains(wanted)) return known.store(only.bits.mask, .monotonic);
+    }
+    var text: [128]u8 = undefined;
+    var list: std.Io.Writer = .fixed(&text);
+    var found = detect().iterator();
+    while (found.next()) |one| list.print(" {t}", .{one}) catch {};
+    return failure.set(
+        "Cannot use the kernel variant \"{s}\": this processor runs{s}",
+        .{ name[0..@min(name.len, 40)], list.buffered() },
+    );
 }
 
 /// The level and what ggml was compiled with, such as "x86_64_v4+avx512_vnni+avx512_bf16".

@@ -47,6 +47,11 @@ int32_t sluice_last_error(uint8_t *buf, int32_t len);
  * compute with the same kernels.
  */
 int32_t sluice_cpu_variant(uint8_t *buf, int32_t len);
+/*
+ * Makes every thread use the kernels of this level (UTF-8 with a NUL) from now on; -1 where the processor cannot run
+ * them. Not while something computes.
+ */
+int32_t sluice_use_cpu_variant(const uint8_t *name);
 
 /* Processors that this process may run on. */
 int32_t sluice_cpu_count(void);

@@ -81,6 +81,7 @@ export class Core implements Disposable {
     }
 
     const library = resources.use(await Library.open());
+    if (options.kernelVariant !== undefined) library.useCpuVariant(options.kernelVariant);
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup: WeightLookup = weightLookup(gguf);
     const rewrites = options.fused ? cpuRewrites(packsOf(library, options)) : [];

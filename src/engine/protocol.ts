@@ -24,6 +24,8 @@ export interface CoreOptions {
   fused: boolean;
   /** Layouts of the CPU's own for weights; false leaves them as the file has them. */
   repack: boolean;
+  /** Level of our kernels, such as `x86_64_v3`. Default the best that this processor has. */
+  kernelVariant?: string;
 }
 
 /** A sequence to run. */

@@ -128,6 +128,16 @@ export class Library implements Disposable {
     return this.#text((buffer) => this.native.sluice_cpu_variant(buffer, buffer.byteLength));
   }
 
+  /**
+   * Makes every thread of this process use our kernels of one level, such as `x86_64_v3`.
+   *
+   * @throws {LibraryError} where the processor cannot run them
+   */
+  useCpuVariant(name: string): void {
+    if (this.native.sluice_use_cpu_variant(new TextEncoder().encode(`${name}\0`)) === 0) return;
+    throw new LibraryError(this.#lastError());
+  }
+
   #lastError(): string {
     return this.#text((buffer) => this.native.sluice_last_error(buffer, buffer.byteLength));
   }

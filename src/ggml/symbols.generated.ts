@@ -273,6 +273,8 @@ export const symbols = {
   sluice_last_error: { args: ["buffer", "i32"], returns: "i32" },
   // int32_t sluice_cpu_variant(uint8_t *buf, int32_t len)
   sluice_cpu_variant: { args: ["buffer", "i32"], returns: "i32" },
+  // int32_t sluice_use_cpu_variant(const uint8_t *name)
+  sluice_use_cpu_variant: { args: ["buffer"], returns: "i32" },
   // int32_t sluice_cpu_count(void)
   sluice_cpu_count: { args: [], returns: "i32" },
   // void sluice_log_level(int32_t level)

@@ -350,6 +350,23 @@ describe("the library", () => {
     );
   });
 
+  test("computes by the CPU variant that it is told, and says which there are", () => {
+    const level = () => library.cpuVariant().split("+")[0]!;
+    const best = level();
+    const least = process.arch === "x64" ? "x86_64_v2" : "baseline";
+    try {
+      library.useCpuVariant(least);
+      expect(level()).toBe(least);
+      expect(() => library.useCpuVariant("pentium")).toThrow(
+        `Cannot use the kernel variant "pentium": this processor runs ${least}`,
+      );
+      expect(level()).toBe(least);
+    } finally {
+      library.useCpuVariant(best);
+    }
+    expect(level()).toBe(best);
+  });
+
   test("ends its workers on demand and starts them again", () => {
     using product = new Product(32, 32, 1);
     product.compute(2);
