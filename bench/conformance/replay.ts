@@ -3,8 +3,8 @@
  * and goes on where the client says that it was.
  *
  * The base URL chooses the recording: `http://127.0.0.1:PORT/chat` answers what `chat.http` has.
- * No code of any server of sluice runs, and none of a runtime's: on a bare socket every byte before
- * a cut arrives. One connection is one request.
+ * No code of any server of sluice runs, and none of a runtime's: a bare socket sends every byte
+ * before a cut. One connection is one request.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { checkoutRoot } from "../../tools/setup.ts";
 import { positive, runBench, UsageError } from "../options.ts";
@@ -51,6 +52,12 @@ export interface Replayer {
 const encoder = new TextEncoder();
 /** What a resumed stream says first. */
 const PREAMBLE = "retry: 3000\n: ok";
+/**
+ * Milliseconds from the last byte before a cut to the cut. Bun's `fetch` throws away what a broken
+ * connection brought and nobody has read yet; of a cut that comes with the bytes, its reader gets
+ * few of them or none, so that a client may never move on. A server cannot see what was read.
+ */
+const CUT_DELAY_MS = 20;
 
 /** What follows the message of this id; undefined where there is none of it. */
 function restOf({ body }: Recording, cursor: string): Uint8Array<ArrayBuffer> | undefined {
@@ -127,6 +134,7 @@ async function send(
   for (let at = 0; at < end; at += chunkBytes) {
     await write(body.subarray(at, Math.min(at + chunkBytes, end)));
   }
+  if (end < body.length) await sleep(CUT_DELAY_MS);
   socket.end();
 }
 

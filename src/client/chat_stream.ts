@@ -244,7 +244,8 @@ export class ChatStream implements AsyncIterable<ChatToken> {
     }
     const type = response.headers.get("content-type") ?? "nothing";
     if (response.body === null || !type.startsWith("text/event-stream")) {
-      await response.body?.cancel();
+      // A body that broke cannot be cancelled, which is fine.
+      response.body?.cancel().catch(ignore);
       throw new StreamError(
         `Cannot read the stream: the server sent ${type}, expected text/event-stream, check the url`,
         "unexpected_answer",

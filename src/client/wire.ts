@@ -118,18 +118,24 @@ export class Wire {
     const fetch = this.#fetch;
     const timer = setTimeout(late, timeoutMs);
     let response: Response;
+    let refused: StreamError | undefined;
     try {
       const init = { method, headers, signal: either, ...(body !== undefined && { body }) };
       response = await untilAborted(fetch(this.#base + path, init), either);
+      // A refusal whose body is cut or never ends is no answer.
+      if (!response.ok && !PASSING.has(response.status)) {
+        refused = await untilAborted(refusal(response, ask), either);
+      }
     } catch (cause) {
       signal.throwIfAborted();
       return { cause };
     } finally {
       clearTimeout(timer);
     }
+    if (refused !== undefined) throw refused;
     if (response.ok) return response;
-    if (!PASSING.has(response.status)) throw await refusal(response, ask);
-    await response.body?.cancel();
+    // A body that broke cannot be cancelled, which is fine.
+    response.body?.cancel().catch(() => undefined);
     return {
       cause: new Error(`The server answered ${response.status}`),
       code: BUSY.has(response.status) ? "overloaded" : "disconnected",

@@ -62,6 +62,21 @@ describe("replay()", () => {
   });
 
   for (const [cutBytes, chunkBytes] of [[300, 50], [450, 1], [999, 999]] as const) {
+    it(`has a reader get all ${cutBytes} bytes before a cut, then the cut`, async () => {
+      await replayed({ cutBytes, chunkBytes }, async (url) => {
+        for (let i = 0; i < 5; i++) {
+          const { body } = await fetch(`${url}/native/v1/stream`, { method: "POST", body: "{}" });
+          const reader = body!.getReader();
+          let bytes = 0;
+          const all = async (): Promise<void> => {
+            for (;;) bytes += (await reader.read()).value!.length;
+          };
+          await expect(all()).rejects.toThrow(/connection/);
+          expect(bytes).toBe(cutBytes);
+        }
+      });
+    });
+
     it(`has a client resume that is cut every ${cutBytes} bytes`, async () => {
       await replayed({ cutBytes, chunkBytes, retryMs: 5 }, async (url, requests) => {
         const stream = streamChat({ url: `${url}/native`, prompt: "Hi", retryMs: 1 });

@@ -95,6 +95,28 @@ describe("a Wire", () => {
     expect(server.came.length).toBeGreaterThan(2);
   });
 
+  /** The body of a response whose connection broke before anybody read it. */
+  const cutBody = () => bodyOf(new Uint8Array(0), "fails");
+
+  test.each([400, 404, 503])("asks again where the body of a %i is cut", async (status) => {
+    const server = new ScriptedServer((_request, k) =>
+      k < 2 ? new Response(cutBody(), { status }) : undefined
+    );
+    expect(await chat(server).text()).toBe(TEXT);
+    expect(server.came.length).toBe(3);
+    const thrown = await failure(
+      chat(new ScriptedServer(() => new Response(cutBody(), { status })), { retries: 2 }).text(),
+    );
+    expect(thrown.code).toBe(status === 503 ? "overloaded" : "disconnected");
+  });
+
+  test("gives up on a refusal whose body never ends", async () => {
+    const body = () => bodyOf(new TextEncoder().encode('{"mess'), "open");
+    const server = new ScriptedServer(() => new Response(body(), { status: 400 }));
+    const thrown = await failure(chat(server, { timeoutMs: 30 }).text());
+    expect(thrown.code).toBe("disconnected");
+  });
+
   test("gives up on a server that takes the request and never answers", async () => {
     const server = new ScriptedServer(() => new Promise<Response>(() => {}));
     const thrown = await failure(chat(server, { timeoutMs: 30 }).text());
