@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { type DType, Graph, type Tensor, type WeightLookup } from "./record.ts";
+import { ShapeError } from "../errors.ts";
+import { type DType, Graph, show, type Tensor, type WeightLookup } from "./record.ts";
 
 /** What a rewrite may ask about the recorded graph, and of the new one. */
 export interface Lowering {
@@ -44,7 +45,7 @@ class Products {
     this.#packs = packs;
   }
 
-  /** Whether weight `w` is kept in panels; each part that is joined in it must be whole panels. */
+  /** Whether weight `w` is kept in panels; the parts that are joined in it are of one size. */
   packs(w: Tensor | undefined): w is Tensor {
     if (w?.op.kind !== "weight" || w.ne[2] !== 1 || w.ne[3] !== 1) return false;
     return this.#packs(w.type, w.ne[0], w.ne[1] / w.op.parts.length);
@@ -79,7 +80,7 @@ class Products {
   /** The products with panels of one type that read the rows of this one, itself included. */
   kin(node: Tensor, { readers }: Lowering): Tensor[] {
     const [w, x] = node.src;
-    if (node.op.kind !== "mul_mat" || !this.packs(w)) return [];
+    if (node.op.kind !== "mul_mat" || !this.packs(w) || x!.ne[2] !== 1 || x!.ne[3] !== 1) return [];
     return readers(x!).filter(({ op, src: [w2, x2] }) =>
       op.kind === "mul_mat" && this.packs(w2) && w2.type === w.type && x2 === x
     );
@@ -96,8 +97,8 @@ class Products {
     if (kin.length === 0) return undefined;
     const [, x] = node.src;
     const joined = lowering.g.concat_weights(kin.flatMap(({ src }) => [...partsOf(src[0])!]));
-    const product = this.product(joined, x!, lowering);
-    if (kin.length === 1 || product.op.kind !== "mul_mat_packed") return product;
+    const product = lowering.g.mul_mat_packed(joined, this.#quantize(x!, lowering));
+    if (kin.length === 1) return product;
     let first = 0;
     for (const one of kin) {
       const n = one.src[0]!.ne[1];
@@ -184,6 +185,14 @@ export function cpuRewrites(packs: Packs): Rewrite[] {
   ];
 }
 
+/** ggml would end the process over a value of another shape. */
+function checkShape({ name }: Rewrite, node: Tensor, result: Tensor): void {
+  if (result.type === node.type && result.ne.every((n, i) => n === node.ne[i])) return;
+  throw new ShapeError(
+    `Cannot lower ${node.op.kind} by ${name}: it gave ${show(result)}, expected ${show(node)}`,
+  );
+}
+
 /**
  * A lowered graph: what is left of the recorded nodes, in an order in which each follows its
  * sources.
@@ -218,7 +227,9 @@ export function lower(
     let result: Tensor | undefined;
     for (const rewrite of rewrites) {
       result = rewrite.apply(node, lowering);
-      if (result) break;
+      if (result === undefined) continue;
+      checkShape(rewrite, node, result);
+      break;
     }
     result ??= g.copy(node, node.src.map(lowered));
     done.set(node, result);

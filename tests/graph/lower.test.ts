@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { cpuRewrites, lower } from "../../src/graph/lower.ts";
+import { cpuRewrites, lower, type Lowering } from "../../src/graph/lower.ts";
 import { Graph, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
 
 const lookup: WeightLookup = (name) => ({
@@ -52,6 +52,21 @@ describe("lower", () => {
   });
 });
 
+describe("lower with a rewrite that gives another shape", () => {
+  test("throws, because ggml would end the process", () => {
+    const g = new Graph(lookup);
+    const x = g.mul_mat(g.weight("w"), g.input("x", "f32", 64, 3));
+    const wrong = {
+      name: "wrong",
+      apply: (node: Tensor, { g }: Lowering) =>
+        node.op.kind === "mul_mat" ? g.input("y", "f32", 8) : undefined,
+    };
+    expect(() => lower(g, x, lookup, [wrong])).toThrow(
+      "Cannot lower mul_mat by wrong: it gave f32 [8, 1, 1, 1], expected f32 [32, 3, 1, 1]",
+    );
+  });
+});
+
 describe("joinGateUp", () => {
   test("turns two products under SwiGLU into one with a joined weight", () => {
     const g = new Graph(lookup);
@@ -101,6 +116,22 @@ describe("packProduct", () => {
     const parts = lowered.nodes.flatMap(({ op }) => op.kind === "slice" ? [op.first] : []);
     expect(parts).toEqual([0, 32]);
     expect(lowered.output?.ne).toEqual([32, 3, 1, 1]);
+  });
+
+  test("joins products of unequal sizes", () => {
+    const sizes: WeightLookup = (name) => ({
+      type: "q4_1",
+      ne: [64, name === "q" ? 48 : 16, 1, 1],
+    });
+    const g = new Graph(sizes);
+    const x = g.input("x", "f32", 64, 3);
+    const [q, k, v] = ["q", "k", "v"].map((name) => g.mul_mat(g.weight(name), x));
+    const out = g.mul(g.reshape(q!, 16, 3, 3), g.add(k!, v!));
+    const { nodes } = lower(g, out, sizes, cpuRewrites(panels));
+    const [product] = nodes.filter(({ op }) => op.kind === "mul_mat_packed");
+    expect(product?.ne).toEqual([80, 3, 1, 1]);
+    const slices = nodes.filter(({ op }) => op.kind === "slice");
+    expect(slices.map(({ ne }) => ne[0])).toEqual([48, 16, 16]);
   });
 
   test("quantizes rows once for products of two types", () => {
