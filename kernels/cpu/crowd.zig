@@ -78,11 +78,11 @@ pub const Crowd = struct {
     }
 };
 
-/// Whether the threads lost most of a processor, and more than the quarter that uneven work may
-/// cost. It need not be a whole one: where memory is the limit, one more adds less than its share.
+/// Whether the threads lost a processor, and more than the quarter that uneven work may cost. A
+/// server and its clients that take part of one leave a whole team faster than a smaller one.
 fn isCrowded(n: u32, took_ns: u64, cpu_ns: u64) bool {
     const lost_ns = took_ns * n -| cpu_ns;
-    const least = if (n == 1) 1 else @max(3, n);
+    const least = if (n == 1) 1 else @max(4, n);
     return lost_ns * 4 > took_ns * least;
 }
 
