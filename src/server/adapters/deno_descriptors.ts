@@ -7,8 +7,13 @@ import { connect } from "node:net";
 
 /** The part of a server of node:http that is used. */
 export interface Listening {
-  on(event: "connection", listener: () => void): unknown;
+  on(event: "connection", listener: (socket: Caller) => void): unknown;
   close(): unknown;
+}
+
+/** The part of a socket that is used. */
+export interface Caller {
+  readonly remotePort?: number | undefined;
 }
 
 /** How often a server is looked after. */
@@ -40,21 +45,24 @@ export function keepListening(
   address: { readonly hostname: string; readonly port: number },
   listenAgain: () => Promise<void>,
 ): () => void {
-  let isHeard = false;
+  /** Ports of those who came since the last look. */
+  const heard = new Set<number | undefined>();
   let isDoubted = false;
   let isOver = false;
-  server.on("connection", () => isHeard = true);
+  server.on("connection", ({ remotePort }) => heard.add(remotePort));
   const look = async (): Promise<void> => {
-    if (isHeard) isDoubted = true;
+    if (heard.size > 0) isDoubted = true;
     else if (isDoubted) {
-      isDoubted = !await isReached(address, () => isHeard);
-      if (isDoubted && !isOver) {
+      const isReached = heard.has(await call(address));
+      // Whoever else came meanwhile may have been the last that was heard.
+      isDoubted = !isReached || heard.size > 1;
+      if (heard.size === 0 && !isOver) {
         server.close();
         // Without a descriptor there is no listening either; it is tried again.
         await listenAgain().catch(() => undefined);
       }
     }
-    isHeard = false;
+    heard.clear();
     if (!isOver) timer = setTimeout(look, LOOK_MS);
   };
   let timer = setTimeout(look, LOOK_MS);
@@ -64,15 +72,15 @@ export function keepListening(
   };
 }
 
-/** Whether a connection of this machine's own is accepted. */
-async function isReached(
+/** Connects for long enough to be accepted; gives the port that it came from. */
+async function call(
   { hostname, port }: { readonly hostname: string; readonly port: number },
-  isHeard: () => boolean,
-): Promise<boolean> {
+): Promise<number | undefined> {
   const local = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
   const socket = connect(port, local);
   socket.on("error", () => undefined);
   await new Promise((resolve) => setTimeout(resolve, ACCEPT_MS));
+  const { localPort } = socket;
   socket.destroy();
-  return isHeard();
+  return localPort;
 }

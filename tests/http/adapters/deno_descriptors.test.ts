@@ -11,10 +11,13 @@ async function start() {
   await new Promise<void>((resolve) => tcp.listen(0, HOSTNAME, resolve));
   const { port } = tcp.address() as AddressInfo;
   let isDeaf = false;
+  let isLast = false;
   let closed = 0;
-  const tell: (() => void)[] = [];
-  tcp.on("connection", () => {
-    if (!isDeaf) { for (const listener of tell) listener(); }
+  const tell: ((socket: { remotePort?: number | undefined }) => void)[] = [];
+  tcp.on("connection", ({ remotePort }) => {
+    const socket = { remotePort: isLast ? 1 : remotePort };
+    if (!isDeaf) { for (const listener of tell) listener(socket); }
+    isDeaf ||= isLast;
   });
   const again = Promise.withResolvers<void>();
   const end = keepListening(
@@ -25,6 +28,7 @@ async function start() {
     { hostname: HOSTNAME, port },
     () => {
       isDeaf = false;
+      isLast = false;
       again.resolve();
       return Promise.resolve();
     },
@@ -41,6 +45,8 @@ async function start() {
     again: again.promise,
     closed: () => closed,
     deafen: () => isDeaf = true,
+    /** Somebody else comes in place of the next visitor, and then it is deaf. */
+    deafenAfterNext: () => isLast = true,
     async stop() {
       end();
       await new Promise((resolve) => tcp.close(resolve));
@@ -53,6 +59,15 @@ describe("keepListening()", () => {
     const server = await start();
     await server.visit();
     server.deafen();
+    await server.again;
+    expect(server.closed()).toBe(1);
+    await server.stop();
+  });
+
+  it("does not take the connection of another for the one that it asked for", async () => {
+    const server = await start();
+    await server.visit();
+    server.deafenAfterNext();
     await server.again;
     expect(server.closed()).toBe(1);
     await server.stop();
