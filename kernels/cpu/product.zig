@@ -184,8 +184,8 @@ fn multiplyTile(
             const sums = sumBlocks(format, pass, panel, weight.n_in / block_len, tile, n, done);
             inline for (sums, 0..) |sum, i| {
                 const at = (done + i) * weight.n_out;
-                const more: F = if (added) |a| a[at..][0..panel_rows].* else @splat(0);
-                (out + at)[0..panel_rows].* = if (added == null) sum else sum + more;
+                (out + at)[0..panel_rows].* =
+                    if (added) |a| sum + @as(F, a[at..][0..panel_rows].*) else sum;
             }
         }
     }

@@ -33,6 +33,8 @@ export type Packs = (type: DType, n_in: number, n_out: number) => boolean;
 const partsOf = (t: Tensor | undefined): readonly string[] | undefined =>
   t?.op.kind === "weight" ? t.op.parts : undefined;
 
+const isMatrix = ({ ne }: Tensor): boolean => ne[2] === 1 && ne[3] === 1;
+
 /** Products as the backend computes them fastest. */
 class Products {
   readonly #packs: Packs;
@@ -47,18 +49,13 @@ class Products {
 
   /** Whether weight `w` is kept in panels; the parts that are joined in it are of one size. */
   packs(w: Tensor | undefined): w is Tensor {
-    if (w?.op.kind !== "weight" || w.ne[2] !== 1 || w.ne[3] !== 1) return false;
+    if (w?.op.kind !== "weight" || !isMatrix(w)) return false;
     return this.#packs(w.type, w.ne[0], w.ne[1] / w.op.parts.length);
   }
 
-  /** The product of weight `w` with recorded rows `x`, added to `added` where it can be. */
+  /** The product of weight `w`, which is kept in panels, with recorded rows `x`. */
   product(w: Tensor, x: Tensor, lowering: Lowering, added?: Tensor): Tensor {
-    const { g, lowered } = lowering;
-    if (this.packs(w) && x.ne[2] === 1 && x.ne[3] === 1) {
-      return g.mul_mat_packed(w, this.#quantize(x, lowering), added);
-    }
-    const product = g.mul_mat(w, lowered(x));
-    return added === undefined ? product : g.add(product, added);
+    return lowering.g.mul_mat_packed(w, this.#quantize(x, lowering), added);
   }
 
   /** Gate and up as one product, when SwiGLU alone reads them; else undefined. */
@@ -74,13 +71,16 @@ class Products {
     }
     if (lowering.readers(gate).length !== 1 || lowering.readers(up).length !== 1) return undefined;
     if (w1!.type !== w2!.type || w1!.ne[1] !== w2!.ne[1]) return undefined;
-    return this.product(lowering.g.concat_weights([...parts1, ...parts2]), x1, lowering);
+    const joined = lowering.g.concat_weights([...parts1, ...parts2]);
+    return this.packs(joined) && isMatrix(x1)
+      ? this.product(joined, x1, lowering)
+      : lowering.g.mul_mat(joined, lowering.lowered(x1));
   }
 
   /** The products with panels of one type that read the rows of this one, itself included. */
   kin(node: Tensor, { readers }: Lowering): Tensor[] {
     const [w, x] = node.src;
-    if (node.op.kind !== "mul_mat" || !this.packs(w) || x!.ne[2] !== 1 || x!.ne[3] !== 1) return [];
+    if (node.op.kind !== "mul_mat" || !this.packs(w) || !isMatrix(x!)) return [];
     return readers(x!).filter(({ op, src: [w2, x2] }) =>
       op.kind === "mul_mat" && this.packs(w2) && w2.type === w.type && x2 === x
     );
@@ -97,7 +97,7 @@ class Products {
     if (kin.length === 0) return undefined;
     const [, x] = node.src;
     const joined = lowering.g.concat_weights(kin.flatMap(({ src }) => [...partsOf(src[0])!]));
-    const product = lowering.g.mul_mat_packed(joined, this.#quantize(x!, lowering));
+    const product = this.product(joined, x!, lowering);
     if (kin.length === 1) return product;
     let first = 0;
     for (const one of kin) {

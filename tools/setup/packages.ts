@@ -19,8 +19,8 @@ const stampPath = (site: Pick<Site, "root">): string => join(site.root, "node_mo
 export const packages: Step = {
   name: "packages",
   brings: "the npm packages",
-  fetchBytes: 70_000_000,
-  diskBytes: 310_000_000,
+  fetchBytes: 76_000_000,
+  diskBytes: 350_000_000,
   memoryBytes: 0,
   after: [],
   ready(site) {
