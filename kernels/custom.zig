@@ -1,6 +1,6 @@
 //! Graph nodes of our own: ggml calls them on every thread of a team.
 const ggml = @import("ggml.zig");
-const Share = @import("cpu/product.zig").Share;
+const Share = @import("cpu/share.zig").Share;
 
 /// A node of type `type_` and shape `ne` that `op` computes from `sources`.
 pub fn node(

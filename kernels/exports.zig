@@ -8,6 +8,7 @@ const tensor = @import("tensor.zig");
 const attention = @import("attention.zig");
 const compute = @import("compute.zig");
 const packed_weight = @import("packed.zig");
+const rope = @import("rope.zig");
 const row = @import("row.zig");
 const Mapping = @import("mapping.zig").Mapping;
 const pool = @import("cpu/pool.zig");
@@ -172,6 +173,57 @@ export fn sluice_get_rows(
     return packed_weight.getRows(c, w, i) catch null;
 }
 
+export fn sluice_rope_table(
+    context: ?*ggml.Context,
+    pos: ?*ggml.Tensor,
+    freq_factors: ?*ggml.Tensor,
+    n_dims: i32,
+    neox: i32,
+    n_ctx_orig: i32,
+    freq_base: f32,
+    freq_scale: f32,
+    ext_factor: f32,
+    attn_factor: f32,
+    beta_fast: f32,
+    beta_slow: f32,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    const p = given("pos", pos) catch return null;
+    return rope.table(c, p, freq_factors, .{
+        .n_dims = n_dims,
+        .pairs = if (neox == 0) .neighbours else .halves,
+        .n_ctx_orig = n_ctx_orig,
+        .freq_base = freq_base,
+        .freq_scale = freq_scale,
+        .ext_factor = ext_factor,
+        .attn_factor = attn_factor,
+        .beta_fast = beta_fast,
+        .beta_slow = beta_slow,
+    }) catch null;
+}
+
+export fn sluice_rope_cache(
+    context: ?*ggml.Context,
+    q: ?*ggml.Tensor,
+    k: ?*ggml.Tensor,
+    v: ?*ggml.Tensor,
+    table: ?*ggml.Tensor,
+    k_cells: ?*ggml.Tensor,
+    v_cells: ?*ggml.Tensor,
+    rows: ?*ggml.Tensor,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    return rope.rotate(c, .{
+        .q = given("q", q) catch return null,
+        .k = given("k", k) catch return null,
+        .v = given("v", v) catch return null,
+        .table = given("table", table) catch return null,
+        .k_cells = given("k_cells", k_cells) catch return null,
+        .v_cells = given("v_cells", v_cells) catch return null,
+        .rows = given("rows", rows) catch return null,
+    }) catch null;
+}
+
 export fn sluice_attends(n_embd_head: i32) i32 {
     const n = count("n_embd_head", n_embd_head) catch return failed;
     return @intFromBool(attention.accepts(n));
@@ -199,6 +251,11 @@ export fn sluice_tensor_place(buffer: ?*ggml.Buffer, placed: ?*ggml.Tensor, offs
     const b = given("buffer", buffer) catch return failed;
     const t = given("tensor", placed) catch return failed;
     return status(tensor.place(b, t, offset));
+}
+
+export fn sluice_buffer_use_large_pages(buffer: ?*ggml.Buffer) i32 {
+    tensor.useLargePages(given("buffer", buffer) catch return failed);
+    return ok;
 }
 
 export fn sluice_extra_buffer_type(index: i32) ?*ggml.BufferType {

@@ -9,7 +9,7 @@ pub const BufferType = opaque {};
 pub const Device = opaque {};
 pub const Registry = opaque {};
 
-pub const Type = enum(c_int) { f32 = 0, f16 = 1, i8 = 24, i32 = 26, _ };
+pub const Type = enum(c_int) { f32 = 0, f16 = 1, i8 = 24, i32 = 26, i64 = 27, _ };
 
 /// ggml_custom_op_t: share `ith` of `nth` of a node.
 pub const CustomOp = *const fn (*Tensor, c_int, c_int, ?*anyopaque) callconv(.c) void;

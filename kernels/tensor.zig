@@ -1,5 +1,6 @@
 //! Where tensors live: placing them in buffers, and the CPU's own layouts for weights.
 const std = @import("std");
+const builtin = @import("builtin");
 const ggml = @import("ggml.zig");
 const failure = @import("failure.zig");
 const number = @import("number.zig");
@@ -37,6 +38,19 @@ pub fn place(buffer: *ggml.Buffer, tensor: *ggml.Tensor, offset_: f64) failure.E
     if (ggml.ggml_backend_tensor_alloc(buffer, tensor, base + offset) != .success) {
         return failure.set("Cannot place a tensor of {d} bytes: the buffer refused it", .{needed});
     }
+}
+
+/// Asks for large pages under a buffer that nothing was written to yet: reading through small ones,
+/// a processor waits for its page tables. Nothing is lost where there are none.
+pub fn useLargePages(buffer: *ggml.Buffer) void {
+    if (builtin.os.tag != .linux or !ggml.ggml_backend_buffer_is_host(buffer)) return;
+    const base = @intFromPtr(ggml.ggml_backend_buffer_get_base(buffer) orelse return);
+    const page = std.heap.pageSize();
+    const first = std.mem.alignForward(usize, base, page);
+    const size = ggml.ggml_backend_buffer_get_size(buffer);
+    const end = std.mem.alignBackward(usize, base + size, page);
+    if (first >= end) return;
+    _ = std.c.madvise(@ptrFromInt(first), end - first, std.c.MADV.HUGEPAGE);
 }
 
 /// The CPU's own weight layouts in order of preference; null past the last.

@@ -8,7 +8,11 @@ test {
     _ = @import("cpu/sampler_test.zig");
     _ = @import("cpu/product_test.zig");
     _ = @import("cpu/attention_test.zig");
+    _ = @import("cpu/angle.zig");
+    _ = @import("cpu/columns.zig");
+    _ = @import("cpu/rope_test.zig");
     _ = @import("packed_test.zig");
+    _ = @import("rope_test.zig");
     _ = @import("cpu/scratch.zig");
     _ = @import("cpu/crowd.zig");
     _ = @import("cpu/pool_test.zig");

@@ -9,7 +9,7 @@
 const std = @import("std");
 const exponential = @import("exponential.zig");
 const half = @import("half.zig");
-const Share = @import("product.zig").Share;
+const Share = @import("share.zig").Share;
 
 const F = half.F;
 const lanes = half.lanes;

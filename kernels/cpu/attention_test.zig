@@ -2,7 +2,7 @@
 const std = @import("std");
 const attention = @import("attention.zig");
 const variant = @import("variant.zig");
-const Share = @import("product.zig").Share;
+const Share = @import("share.zig").Share;
 const testing = std.testing;
 const allocator = testing.allocator;
 

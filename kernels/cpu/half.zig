@@ -40,3 +40,25 @@ pub inline fn one(value: f16) f32 {
 pub inline fn multiplyAdd(a: F, b: F, c: F) F {
     return if (fuses) @mulAdd(F, a, b, c) else a * b + c;
 }
+
+/// The bits of the nearest half floats; of two that are as near, of the even one.
+pub inline fn bitsOf(values: F) [lanes]u16 {
+    if (converts) return @bitCast(@as(@Vector(lanes, f16), @floatCast(values)));
+    const U = @Vector(lanes, u32);
+    const Shift = @Vector(lanes, u5);
+    const all: U = @bitCast(values);
+    const size = all & @as(U, @splat(0x7fff_ffff));
+    const sign = all >> @as(Shift, @splat(16)) & @as(U, @splat(0x8000));
+    // Adding 0.5 leaves what a subnormal half has in the low bits.
+    const magic: f32 = 0.5;
+    const shifted: U = @bitCast(@as(F, @bitCast(size)) + @as(F, @splat(magic)));
+    const small = shifted -% @as(U, @splat(@bitCast(magic)));
+    const odd = size >> @as(Shift, @splat(13)) & @as(U, @splat(1));
+    const normal = (size +% @as(U, @splat(0xc800_0fff)) +% odd) >> @as(Shift, @splat(13));
+    const no_number = @as(U, @splat(0x7e00));
+    const infinite = @as(U, @splat(0x7c00));
+    const large = @select(u32, size > @as(U, @splat(0x7f80_0000)), no_number, infinite);
+    const not_small = @select(u32, size >= @as(U, @splat(0x4780_0000)), large, normal);
+    const result = @select(u32, size < @as(U, @splat(0x3880_0000)), small, not_small);
+    return @as(@Vector(lanes, u16), @truncate(result | sign));
+}

@@ -5,29 +5,23 @@
 //! with 4 activations that it repeats. It wants one operand without a sign, so what has one is
 //! stored with 128 added, or has a min.
 //!
-//! Activations lie in tiles of up to 16 tokens, block after block: the quants of each token, then
-//! a scale, the scaled sum of the quants, what an offset of 8 or of 128 in every weight adds to the
-//! integer sum, and the scaled sum of each half.
+//! Activations lie in tiles (tiles.zig), which have what an offset takes away, or what a min adds.
 //!
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
-const exponential = @import("exponential.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
+const tiling = @import("tiles.zig");
 
+pub const Share = @import("share.zig").Share;
+pub const Rows = tiling.Rows;
+pub const tileBytes = tiling.bytes;
 pub const Format = formats.Format;
 pub const panel_rows = formats.panel_rows;
 pub const block_len = formats.block_len;
 pub const pack = formats.pack;
 pub const readRow = formats.readRow;
-
-/// Tokens of a tile.
-pub const tile_tokens = 16;
-/// Numbers that a tile has for each block and token, beside the quants.
-const n_numbers = 6;
-/// Bytes that one block of one token takes in a tile.
-const token_bytes = block_len + n_numbers * @sizeOf(f32);
 
 /// A weight [n_in, n_out] in panels.
 pub const Weight = extern struct {
@@ -42,42 +36,6 @@ pub const Weight = extern struct {
     }
 };
 
-/// Share `index` of `count` of a work.
-pub const Share = extern struct {
-    index: usize,
-    count: usize,
-
-    /// First and end of this share of n units.
-    pub fn of(share: Share, n: usize) [2]usize {
-        return .{ n * share.index / share.count, n * (share.index + 1) / share.count };
-    }
-};
-
-/// Rows [n_in, n_tokens] that become tiles.
-pub const Rows = extern struct {
-    values: [*]const f32,
-    /// Floats from one row to the next.
-    stride: usize,
-    n_in: usize,
-    n_tokens: usize,
-    /// What happens to a row first.
-    first: First = .nothing,
-    /// f32 [n_in], for rms_norm
-    weight: ?[*]const f32 = null,
-    eps: f32 = 0,
-
-    pub const First = enum(c_int) {
-        nothing,
-        /// Divided by the root of its mean square plus eps, times weight (Zhang and Sennrich 2019).
-        rms_norm,
-        /// Its first half, through x / (1 + e^-x), times its second half (Shazeer 2020); rows have
-        /// 2 n_in floats.
-        swiglu,
-    };
-};
-
-/// Quantizes rows into tiles.
-pub const Quantize = *const fn (rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void;
 /// Writes n_tokens rows of n_out sums, `n_out` values apart, each added to what `added` has there.
 pub const Multiply = *const fn (
     weight: *const Weight,
@@ -89,18 +47,13 @@ pub const Multiply = *const fn (
 ) callconv(.c) void;
 
 /// The functions of one variant.
-pub const Functions = extern struct { quantize: Quantize, multiply: Multiply };
+pub const Functions = extern struct { quantize: tiling.Quantize, multiply: Multiply };
 
 /// Whether this processor family has kernels for it.
 pub const exists = builtin.cpu.arch == .x86_64;
 
 /// Those of the CPU that this module is compiled for.
-pub const vector: Functions = .{ .quantize = &quantize, .multiply = &multiply };
-
-/// Bytes of the tiles of so many values.
-pub fn tileBytes(n_in: usize, n_tokens: usize) usize {
-    return n_in / block_len * n_tokens * token_bytes;
-}
+pub const vector: Functions = .{ .quantize = &tiling.quantize, .multiply = &multiply };
 
 const cpu = builtin.cpu;
 const has = std.Target.x86.featureSetHas;
@@ -109,6 +62,9 @@ const has_avx_vnni = exists and has(cpu.features, .avxvnni);
 const has_avx512 = exists and has(cpu.features, .avx512bw);
 const has_avx2 = exists and has(cpu.features, .avx2);
 
+const tile_tokens = tiling.tile_tokens;
+const token_bytes = tiling.token_bytes;
+const Number = tiling.Number;
 const F = formats.F;
 const I = @Vector(panel_rows, i32);
 const Bytes = formats.Bytes;
@@ -247,9 +203,6 @@ const Activations = struct {
     }
 };
 
-/// What a tile has of each block and token, in this order.
-const Number = enum(usize) { scale, sum, zero8, zero128, low_sum, high_sum };
-
 /// `sum` and what a block gives to token `i`.
 inline fn addBlock(
     comptime format: Format,
@@ -375,94 +328,4 @@ inline fn widen(words: Words) Ints {
         @"llvm.x86.avx2.pmadd.wd"(words, ones)
     else
         @"llvm.x86.sse2.pmadd.wd"(words, ones);
-}
-
-fn quantize(rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void {
-    switch (rows.first) {
-        inline else => |first| quantizeRows(first, rows, tiles, share),
-    }
-}
-
-fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, share: Share) void {
-    const n_blocks = rows.n_in / block_len;
-    const n_tiles = (rows.n_tokens + tile_tokens - 1) / tile_tokens;
-    const first, const end = share.of(n_tiles * n_blocks);
-    var at = first;
-    while (at < end) {
-        const token = at / n_blocks * tile_tokens;
-        const n: usize = @min(tile_tokens, rows.n_tokens - token);
-        const first_block = at % n_blocks;
-        const end_block = @min(n_blocks, first_block + end - at);
-        const tile = tiles + tileBytes(rows.n_in, token);
-        for (0..n) |i| {
-            const row = rows.values + (token + i) * rows.stride;
-            // Threads that share a tile each look at its whole rows: a barrier would cost more.
-            const scale = if (what == .rms_norm) normScale(row[0..rows.n_in], rows.eps);
-            for (first_block..end_block) |k| {
-                const block = tile + k * n * token_bytes;
-                const floats: [*]f32 = @ptrCast(@alignCast(block + n * block_len));
-                const from = k * block_len;
-                const values: Block = row[from..][0..block_len].*;
-                quantizeBlock(switch (what) {
-                    .nothing => values,
-                    .rms_norm => values * @as(Block, @splat(scale)) *
-                        @as(Block, rows.weight.?[from..][0..block_len].*),
-                    .swiglu => silu(values) *
-                        @as(Block, row[rows.n_in + from ..][0..block_len].*),
-                }, block + i * block_len, floats + i, n);
-            }
-        }
-        at += end_block - first_block;
-    }
-}
-
-const Block = @Vector(block_len, f32);
-
-/// 1 / sqrt(mean square + eps).
-inline fn normScale(row: []const f32, eps: f32) f32 {
-    var squares: Block = @splat(0);
-    var k: usize = 0;
-    while (k < row.len) : (k += block_len) {
-        const values: Block = row[k..][0..block_len].*;
-        squares += values * values;
-    }
-    return 1 / @sqrt(sumOf(squares) / @as(f32, @floatFromInt(row.len)) + eps);
-}
-
-/// The sum of all, by halves.
-fn sumOf(values: anytype) f32 {
-    const n = @typeInfo(@TypeOf(values)).vector.len;
-    if (n == 1) return values[0];
-    const halves: [2]@Vector(n / 2, f32) = @bitCast(values);
-    return sumOf(halves[0] + halves[1]);
-}
-
-/// x / (1 + e^-x), with powers of what is not above 0 alone.
-inline fn silu(x: Block) Block {
-    const one: Block = @splat(1);
-    const power = exponential.exp(-@abs(x));
-    const part = x / (one + power);
-    return @select(f32, x < @as(Block, @splat(0)), part * power, part);
-}
-
-inline fn quantizeBlock(v: Block, quants: [*]u8, floats: [*]f32, n: usize) void {
-    const largest = @reduce(.Max, @abs(v));
-    const scale = largest / 127;
-    const inverse: f32 = if (largest > 0) 127 / largest else 0;
-    // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits, to even where two are.
-    const magic: f32 = 0x1.8p23;
-    const N = @Vector(block_len, i32);
-    const rounded: N = @bitCast(v * @as(Block, @splat(inverse)) + @as(Block, @splat(magic)));
-    const whole = rounded -% @as(N, @splat(@bitCast(magic)));
-    @as(*align(1) @Vector(block_len, i8), @ptrCast(quants)).* = @truncate(whole);
-    const halves: [2]@Vector(block_len / 2, i32) = @bitCast(whole);
-    const low = @reduce(.Add, halves[0]);
-    const high = @reduce(.Add, halves[1]);
-    const sum = low +% high;
-    floats[0] = scale;
-    floats[n] = scale * @as(f32, @floatFromInt(sum));
-    floats[2 * n] = @bitCast(-%(sum *% 8));
-    floats[3 * n] = @bitCast(-%(sum *% 128));
-    floats[4 * n] = scale * @as(f32, @floatFromInt(low));
-    floats[5 * n] = scale * @as(f32, @floatFromInt(high));
 }

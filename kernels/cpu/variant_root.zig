@@ -5,6 +5,7 @@ const builtin = @import("builtin");
 const attention = @import("attention.zig");
 const logits = @import("logits.zig");
 const product = @import("product.zig");
+const rope = @import("rope.zig");
 
 /// Nothing here can fail at run time, and a variant must not bring the machinery that would say so.
 pub const panic = std.debug.no_panic;
@@ -13,12 +14,14 @@ pub const Kernels = extern struct {
     attention: attention.Functions,
     logits: logits.Functions,
     product: if (product.exists) product.Functions else void,
+    rope: rope.Functions,
 };
 
 pub const kernels: Kernels = .{
     .attention = attention.vector,
     .logits = logits.vector,
     .product = if (product.exists) product.vector else {},
+    .rope = rope.vector,
 };
 
 comptime {

@@ -138,6 +138,26 @@ struct ggml_tensor *sluice_multiply(
 struct ggml_tensor *sluice_get_rows(
     struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *ids);
 
+/*
+ * A graph node with the cosines and sines of rotary embeddings as ggml_rope_ext() means them, neox
+ * being 1 where value i turns with value i + n_dims / 2, else 0: f32 [2 n_dims, n_tokens], NULL on
+ * failure. pos is i32 [n_tokens]; freq_factors is f32 [n_dims / 2] or NULL.
+ */
+struct ggml_tensor *sluice_rope_table(
+    struct ggml_context *context, struct ggml_tensor *pos, struct ggml_tensor *freq_factors,
+    int32_t n_dims, int32_t neox, int32_t n_ctx_orig, float freq_base, float freq_scale,
+    float ext_factor, float attn_factor, float beta_fast, float beta_slow);
+/*
+ * A graph node that turns q by such a table, f32 [n_embd_head * n_head, n_tokens], NULL on failure,
+ * and writes k, turned, and v to the cache: k_cells and v_cells are f16 or f32
+ * [n_embd_head * n_head_kv, n_cells], rows is i64 [n_tokens], the cell of each token. q, k and v
+ * are f32 [n_embd_head, heads, n_tokens]; their tokens may lie apart.
+ */
+struct ggml_tensor *sluice_rope_cache(
+    struct ggml_context *context, struct ggml_tensor *q, struct ggml_tensor *k,
+    struct ggml_tensor *v, struct ggml_tensor *table, struct ggml_tensor *k_cells,
+    struct ggml_tensor *v_cells, struct ggml_tensor *rows);
+
 /* 1 if sluice_attention() takes heads of this size, else 0. */
 int32_t sluice_attends(int32_t n_embd_head);
 /*
@@ -158,6 +178,12 @@ struct ggml_tensor *sluice_attention(
  */
 int32_t sluice_tensor_place(
     struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor, double offset);
+
+/*
+ * Asks for large pages under a buffer in host memory, before anything is written to it. A hint:
+ * where the system has none, nothing changes.
+ */
+int32_t sluice_buffer_use_large_pages(struct ggml_backend_buffer *buffer);
 
 /* The CPU's own weight layouts in order of preference (AMX, repack); NULL past the last. */
 struct ggml_backend_buffer_type *sluice_extra_buffer_type(int32_t index);

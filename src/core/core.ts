@@ -84,7 +84,9 @@ export class Core implements Disposable {
     if (options.kernelVariant !== undefined) library.useCpuVariant(options.kernelVariant);
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup: WeightLookup = weightLookup(gguf);
-    const rewrites = options.fused ? cpuRewrites(packsOf(library, options)) : [];
+    const rewrites = options.fused
+      ? cpuRewrites(packsOf(library, options), options.flashAttention)
+      : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, inputs) => arch.graph(g, hp, inputs), shape, lookup, rewrites);
     const weights = resources.use(

@@ -118,6 +118,8 @@ class Emission {
         return n.ggml_rms_norm(ctx, a, op.eps);
       case "rope":
         return this.#rope(op, a, b, c ?? null);
+      case "rope_table":
+        return this.#ropeTable(op, a, b ?? null);
       case "swiglu_split":
         return n.ggml_swiglu_split(ctx, a, b);
       case "swiglu":
@@ -129,7 +131,7 @@ class Emission {
         return n.ggml_view_2d(ctx, a, big(ne[0]), big(ne[1]), big(row), big(4 * op.first));
       }
       case "attention":
-        return this.#attention(node as Node<"attention">, a, b, c);
+        return this.#attention(node as Node<"attention">, sources);
     }
   }
 
@@ -175,24 +177,56 @@ class Emission {
     );
   }
 
-  /** Writes the cache rows of the batch, then attends over `n_kv` cells of each stream. */
-  #attention(node: Node<"attention">, q: Pointer, k: Pointer, v: Pointer): Pointer {
-    const { native: n, ctx, graph, cache, shape } = this.#t;
-    const { il, kq_scale } = node.op;
-    const [tq, tk, tv] = node.src as [Tensor, Tensor, Tensor];
-    const [n_embd_head, , n_tokens] = tq.ne;
-    const n_embd_kv = n_embd_head * tk.ne[1];
-    const per_stream = n_tokens / shape.n_streams;
+  #ropeTable(op: Node<"rope_table">["op"], pos: Pointer, freq_factors: Pointer): Pointer {
+    const table = this.#t.native.sluice_rope_table(
+      this.#t.ctx,
+      pos,
+      freq_factors,
+      op.n_dims,
+      op.mode === "neox" ? 1 : 0,
+      op.n_ctx_orig,
+      op.freq_base,
+      op.freq_scale,
+      op.ext_factor,
+      op.attn_factor,
+      op.beta_fast,
+      op.beta_slow,
+    );
+    return this.#t.library.handle(table, "make a table of sines");
+  }
 
-    // The order of these three decides that the cache is written before it is read: views of the
-    // cache do not depend on the write.
-    n.ggml_build_forward_expand(graph, q);
+  /** Writes the cells of the batch and gives the queries to attend with. */
+  #fillCache(node: Node<"attention">, [q, k, v, table]: Pointer[]): Pointer {
+    const { library, native: n, ctx, graph, cache } = this.#t;
+    const [tq, tk, tv] = node.src as [Tensor, Tensor, Tensor];
+    const [n_embd_head, n_head, n_tokens] = tq.ne;
+    const [k_cells, v_cells] = [cache.k[node.op.il]!, cache.v[node.op.il]!];
     const kv_rows = this.#input("kv_rows", type_id("i64"), n_tokens, 1, 1, 1);
-    for (const [cells, rows, t] of [[cache.k[il]!, k, tk], [cache.v[il]!, v, tv]] as const) {
+    if (table) {
+      const turned = library.handle(
+        n.sluice_rope_cache(ctx, q!, k!, v!, table, k_cells, v_cells, kv_rows),
+        "turn queries and fill the cache",
+      );
+      return n.ggml_reshape_3d(ctx, turned, big(n_embd_head), big(n_head), big(n_tokens));
+    }
+    // Views of the cache do not depend on what is written to it, so this comes first.
+    n.ggml_build_forward_expand(graph, q!);
+    const n_embd_kv = n_embd_head * tk.ne[1];
+    for (const [cells, rows, t] of [[k_cells, k!, tk], [v_cells, v!, tv]] as const) {
       const row = big(4 * rowLength(t));
       const flat = n.ggml_view_2d(ctx, rows, big(n_embd_kv), big(n_tokens), row, 0n);
       n.ggml_build_forward_expand(graph, n.ggml_set_rows(ctx, cells, flat, kv_rows));
     }
+    return rowLength(tq) === n_embd_head * n_head ? q! : n.ggml_cont(ctx, q!);
+  }
+
+  /** Writes the cells of the batch, then attends over `n_kv` cells of each stream. */
+  #attention(node: Node<"attention">, sources: Pointer[]): Pointer {
+    const { native: n, ctx, cache, shape } = this.#t;
+    const { il, kq_scale } = node.op;
+    const [[n_embd_head, , n_tokens], [, n_head_kv]] = [node.src[0]!.ne, node.src[1]!.ne];
+    const per_stream = n_tokens / shape.n_streams;
+    const q = this.#fillCache(node, sources);
 
     const kq_mask = this.#input(
       "kq_mask",
@@ -203,13 +237,13 @@ class Emission {
       shape.n_streams,
     );
     if (this.#t.flashAttention && cache.type === "f16" && n.sluice_attends(n_embd_head) === 1) {
-      const K = this.#view(cache.k[il]!, n_embd_head, tk.ne[1], 1);
-      const V = this.#view(cache.v[il]!, n_embd_head, tk.ne[1], 1);
+      const K = this.#view(cache.k[il]!, n_embd_head, n_head_kv, 1);
+      const V = this.#view(cache.v[il]!, n_embd_head, n_head_kv, 1);
       const out = n.sluice_attention(ctx, q, K, V, kq_mask, kq_scale);
       return this.#t.library.handle(out, "attend over the cache");
     }
-    const isDense = rowLength(tq) === n_embd_head * tq.ne[1];
-    return this.#attendByGgml(node, isDense ? q : n.ggml_cont(ctx, q), kq_mask);
+    n.ggml_build_forward_expand(this.#t.graph, q);
+    return this.#attendByGgml(node, q, kq_mask);
   }
 
   /** Attention by ggml's own ops, for what our kernel does not take. */

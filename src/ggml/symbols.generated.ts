@@ -314,6 +314,34 @@ export const symbols = {
   // struct ggml_tensor * sluice_get_rows(struct ggml_context *context, struct ggml_tensor *weight,
   //   struct ggml_tensor *ids)
   sluice_get_rows: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
+  // struct ggml_tensor * sluice_rope_table(struct ggml_context *context, struct ggml_tensor *pos,
+  //   struct ggml_tensor *freq_factors, int32_t n_dims, int32_t neox, int32_t n_ctx_orig, float
+  //   freq_base, float freq_scale, float ext_factor, float attn_factor, float beta_fast, float
+  //   beta_slow)
+  sluice_rope_table: {
+    args: [
+      "pointer",
+      "pointer",
+      "pointer",
+      "i32",
+      "i32",
+      "i32",
+      "f32",
+      "f32",
+      "f32",
+      "f32",
+      "f32",
+      "f32",
+    ],
+    returns: "pointer",
+  },
+  // struct ggml_tensor * sluice_rope_cache(struct ggml_context *context, struct ggml_tensor *q,
+  //   struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *table, struct ggml_tensor
+  //   *k_cells, struct ggml_tensor *v_cells, struct ggml_tensor *rows)
+  sluice_rope_cache: {
+    args: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer"],
+    returns: "pointer",
+  },
   // int32_t sluice_attends(int32_t n_embd_head)
   sluice_attends: { args: ["i32"], returns: "i32" },
   // struct ggml_tensor * sluice_attention(struct ggml_context *context, struct ggml_tensor *q,
@@ -325,6 +353,8 @@ export const symbols = {
   // int32_t sluice_tensor_place(struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor,
   //   double offset)
   sluice_tensor_place: { args: ["pointer", "pointer", "f64"], returns: "i32" },
+  // int32_t sluice_buffer_use_large_pages(struct ggml_backend_buffer *buffer)
+  sluice_buffer_use_large_pages: { args: ["pointer"], returns: "i32" },
   // struct ggml_backend_buffer_type * sluice_extra_buffer_type(int32_t index)
   sluice_extra_buffer_type: { args: ["i32"], returns: "pointer" },
   // int32_t sluice_buffer_type_accepts(struct ggml_backend_buffer_type *type, struct ggml_tensor

@@ -217,6 +217,7 @@ export class Weights implements Disposable {
       "allocate memory for weights, use a smaller model or free memory",
     );
     this.#buffers.push(buffer);
+    library.check(native.sluice_buffer_use_large_pages(buffer), "use large pages for weights");
     native.ggml_backend_buffer_set_usage(buffer, 1);
     list.forEach((w, i) => {
       const tensor = tensors[i]!;

@@ -7,7 +7,7 @@
  * @module
  */
 import { ShapeError } from "../errors.ts";
-import { type DType, Graph, show, type Tensor, type WeightLookup } from "./record.ts";
+import { type DType, Graph, type Op, show, type Tensor, type WeightLookup } from "./record.ts";
 
 /** What a rewrite may ask about the recorded graph, and of the new one. */
 export interface Lowering {
@@ -174,14 +174,58 @@ const readPanels = (products: Products): Rewrite => ({
   },
 });
 
-/** The rows that the CPU backend profits from. */
-export function cpuRewrites(packs: Packs): Rewrite[] {
+/**
+ * Attention turns queries and keys itself, keys on their way into the cache; one table of sines
+ * serves all layers.
+ */
+function ropeIntoCache(): Rewrite {
+  const tables = new WeakMap<Tensor, Tensor[]>();
+  const tableOf = ({ op, src: [, pos, factors] }: Tensor, lowering: Lowering): Tensor => {
+    if (op.kind !== "rope") throw new ShapeError(`Cannot make a rope table of ${op.kind}`);
+    const known = tables.get(pos!) ?? [];
+    tables.set(pos!, known);
+    const { kind: _, ...params } = op;
+    const newFactors = factors && lowering.lowered(factors);
+    const table = known.find((t) => t.src[1] === newFactors && isSameRope(t.op, op)) ??
+      lowering.g.rope_table(lowering.lowered(pos!), params, newFactors);
+    if (!known.includes(table)) known.push(table);
+    return table;
+  };
+  return {
+    name: "rope_into_cache",
+    apply(node, lowering) {
+      const [q, k, v] = node.src;
+      if (node.op.kind !== "attention" || q!.op.kind !== "rope" || k!.op.kind !== "rope") {
+        return undefined;
+      }
+      const isOne = isSameRope(q!.op, k!.op) && q!.src[1] === k!.src[1] && q!.src[2] === k!.src[2];
+      if (!isOne) return undefined;
+      const { lowered } = lowering;
+      const [turned, keys] = [lowered(q!.src[0]!), lowered(k!.src[0]!)];
+      return lowering.g.attention(turned, keys, lowered(v!), node.op, tableOf(q!, lowering));
+    },
+  };
+}
+
+/** Whether two rope ops, or tables of them, turn alike. */
+function isSameRope(a: Op, b: Op): boolean {
+  const text = (op: Op): string => JSON.stringify({ ...op, kind: "rope" });
+  return text(a) === text(b);
+}
+
+/**
+ * The rows that the CPU backend profits from.
+ *
+ * @param attends whether it attends by a kernel of its own
+ */
+export function cpuRewrites(packs: Packs, attends = true): Rewrite[] {
   const products = new Products(packs);
   return [
     addToProduct(products),
     joinGateUp(products),
     packProduct(products),
     readPanels(products),
+    ...attends ? [ropeIntoCache()] : [],
   ];
 }
 

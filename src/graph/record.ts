@@ -55,6 +55,7 @@ export type Op =
   | { kind: "mul" }
   | { kind: "rms_norm"; eps: number }
   | ({ kind: "rope" } & RopeParams)
+  | ({ kind: "rope_table" } & RopeParams)
   | { kind: "swiglu_split" }
   | { kind: "swiglu" }
   | { kind: "reshape" }
@@ -285,18 +286,25 @@ export class Graph {
    */
   rope(a: Tensor, pos: Tensor, params: RopeParams, freq_factors?: Tensor): Tensor {
     f32("rope", a);
-    if (pos.type !== "i32" || !isVector(pos) || pos.ne[0] !== a.ne[2]) {
+    if (pos.ne[0] !== a.ne[2]) {
       fail("rope", `positions ${show(pos)} do not fit ${show(a)}, expected i32 [${a.ne[2]}]`);
     }
-    const { n_dims } = params;
-    if (!Number.isInteger(n_dims) || n_dims <= 0 || n_dims % 2 !== 0 || n_dims > a.ne[0]) {
-      fail("rope", `n_dims is ${n_dims}, expected an even number up to ${a.ne[0]}`);
+    if (params.n_dims > a.ne[0]) {
+      fail("rope", `n_dims is ${params.n_dims}, expected an even number up to ${a.ne[0]}`);
     }
-    if (freq_factors && (freq_factors.type !== "f32" || freq_factors.ne[0] < n_dims / 2)) {
-      fail("rope", `frequency factors ${show(freq_factors)}, expected f32 [${n_dims / 2}]`);
-    }
-    const src = freq_factors ? [a, pos, freq_factors] : [a, pos];
+    const src = [a, ...ropeSources("rope", pos, params, freq_factors)];
     return this.#node({ kind: "rope", ...params }, "f32", a.ne, src);
+  }
+
+  /**
+   * The cosines and sines that `rope` of these arguments turns each token with.
+   *
+   * @returns f32 [2 * n_dims, n_tokens]
+   */
+  rope_table(pos: Tensor, params: RopeParams, freq_factors?: Tensor): Tensor {
+    const src = ropeSources("rope_table", pos, params, freq_factors);
+    const ne: Ne = [2 * params.n_dims, pos.ne[0], 1, 1];
+    return this.#node({ kind: "rope_table", ...params }, "f32", ne, src);
   }
 
   /** silu(gate) * up, by element; f32, both of one shape. Shazeer 2020. */
@@ -351,9 +359,10 @@ export class Graph {
    * @param q f32 [n_embd_head, n_head, n_tokens]
    * @param k f32 [n_embd_head, n_head_kv, n_tokens]
    * @param v f32 [n_embd_head, n_head_kv, n_tokens]
+   * @param table of `rope_table`, by which q and k are turned first
    * @returns f32 [n_embd_head * n_head, n_tokens]
    */
-  attention(q: Tensor, k: Tensor, v: Tensor, params: AttentionParams): Tensor {
+  attention(q: Tensor, k: Tensor, v: Tensor, params: AttentionParams, table?: Tensor): Tensor {
     for (const t of [q, k, v]) f32("attention", t);
     if (q.ne[0] !== k.ne[0] || q.ne[2] !== k.ne[2] || !sameShape(k, v)) {
       fail("attention", `q ${show(q)}, k ${show(k)} and v ${show(v)} do not belong together`);
@@ -361,8 +370,12 @@ export class Graph {
     if (q.ne[1] % k.ne[1] !== 0) {
       fail("attention", `${q.ne[1]} query heads cannot share ${k.ne[1]} key heads evenly`);
     }
+    if (table && (table.op.kind !== "rope_table" || table.ne[1] !== q.ne[2])) {
+      fail("attention", `${show(table)} is no table of ${q.ne[2]} tokens`);
+    }
     const ne: Ne = [q.ne[0] * q.ne[1], q.ne[2], 1, 1];
-    return this.#node({ kind: "attention", ...params }, "f32", ne, [q, k, v]);
+    const src = table ? [q, k, v, table] : [q, k, v];
+    return this.#node({ kind: "attention", ...params }, "f32", ne, src);
   }
 
   /** The op of `node`, which another graph recorded, with other sources of the same shapes. */
@@ -398,6 +411,24 @@ function fail(op: string, reason: string): never {
 
 function f32(op: string, t: Tensor): void {
   if (t.type !== "f32") fail(op, `an operand is ${show(t)}, expected f32`);
+}
+
+function ropeSources(
+  op: string,
+  pos: Tensor,
+  { n_dims }: RopeParams,
+  freq_factors?: Tensor,
+): Tensor[] {
+  if (pos.type !== "i32" || !isVector(pos)) {
+    fail(op, `positions ${show(pos)}, expected a vector of i32`);
+  }
+  if (!Number.isInteger(n_dims) || n_dims <= 0 || n_dims % 2 !== 0) {
+    fail(op, `n_dims is ${n_dims}, expected an even number above 0`);
+  }
+  if (freq_factors && (freq_factors.type !== "f32" || freq_factors.ne[0] < n_dims / 2)) {
+    fail(op, `frequency factors ${show(freq_factors)}, expected f32 [${n_dims / 2}]`);
+  }
+  return freq_factors ? [pos, freq_factors] : [pos];
 }
 
 function full(ne: readonly number[]): Ne {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { cpuRewrites, lower, type Lowering } from "../../src/graph/lower.ts";
-import { Graph, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
+import { Graph, type RopeParams, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
 
 const lookup: WeightLookup = (name) => ({
   type: name.startsWith("f16") ? "f16" : "q4_1",
@@ -241,5 +241,50 @@ describe("readPanels", () => {
     const x = g.get_rows(g.weight("embd"), g.input("tokens", "i32", 3));
     const { nodes } = lower(g, g.mul_mat(g.weight("head"), x), lookup, cpuRewrites(panels));
     expect(kinds(nodes)).toContain("get_rows");
+  });
+});
+
+describe("ropeIntoCache", () => {
+  const params: RopeParams = {
+    ...{ n_dims: 16, mode: "normal", n_ctx_orig: 64, freq_base: 10_000, freq_scale: 1 },
+    ...{ ext_factor: 0, attn_factor: 1, beta_fast: 32, beta_slow: 1 },
+  };
+
+  /** Two layers of attention whose queries and keys are turned. */
+  function layers(g: Graph, keys = params): Tensor {
+    const pos = g.input("pos", "i32", 3);
+    const heads = (name: string): Tensor => g.input(name, "f32", 16, 2, 3);
+    const [first, second] = [0, 1].map((il) =>
+      g.attention(
+        g.rope(heads(`q${il}`), pos, params),
+        g.rope(heads(`k${il}`), pos, keys),
+        heads(`v${il}`),
+        { il, kq_scale: 1 },
+      )
+    );
+    return g.add(first!, second!);
+  }
+
+  test("lets attention turn queries and keys, by one table for all layers", () => {
+    const g = new Graph(lookup);
+    const { nodes } = lower(g, layers(g), lookup, cpuRewrites(nothing));
+    expect(kinds(nodes)).not.toContain("rope");
+    const tables = nodes.filter(({ op }) => op.kind === "rope_table");
+    expect(tables.map(({ ne }) => ne)).toEqual([[32, 3, 1, 1]]);
+    for (const { op, src } of nodes) if (op.kind === "attention") expect(src[3]).toBe(tables[0]);
+  });
+
+  test("leaves queries and keys alone that are turned in different ways", () => {
+    const g = new Graph(lookup);
+    const out = layers(g, { ...params, freq_base: 500_000 });
+    const found = kinds(lower(g, out, lookup, cpuRewrites(nothing)).nodes);
+    expect(found.filter((kind) => kind === "rope")).toHaveLength(4);
+    expect(found).not.toContain("rope_table");
+  });
+
+  test("is left out where another attends", () => {
+    const g = new Graph(lookup);
+    const found = kinds(lower(g, layers(g), lookup, cpuRewrites(nothing, false)).nodes);
+    expect(found).toContain("rope");
   });
 });

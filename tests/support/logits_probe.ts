@@ -69,7 +69,9 @@ export class LogitsProbe implements Disposable {
     const library = resources.use(await Library.open());
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup = weightLookup(gguf);
-    const rewrites = options.fused ? cpuRewrites(packsOf(library, options)) : [];
+    const rewrites = options.fused
+      ? cpuRewrites(packsOf(library, options), options.flashAttention)
+      : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, rewrites);
     const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };

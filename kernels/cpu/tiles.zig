@@ -1,0 +1,203 @@
+//! Activations of products, quantized: tiles of up to 16 tokens, block after block. A block has the
+//! quants of each token, then for all tokens one number after the other.
+const std = @import("std");
+const columns = @import("columns.zig");
+const exponential = @import("exponential.zig");
+const formats = @import("format.zig");
+const Share = @import("share.zig").Share;
+
+const block_len = formats.block_len;
+const F = formats.F;
+
+/// Tokens of a tile.
+pub const tile_tokens = 16;
+/// Numbers that a tile has for each block and token, beside the quants.
+const n_numbers = 6;
+/// Bytes that one block of one token takes in a tile.
+pub const token_bytes = block_len + n_numbers * @sizeOf(f32);
+
+/// What a tile has of each block and token, in this order: the scale, the scaled sum of the quants,
+/// what takes away an offset of 8 or of 128 in every weight, the scaled sum of each half.
+pub const Number = enum(usize) { scale, sum, zero8, zero128, low_sum, high_sum };
+
+/// Rows [n_in, n_tokens] that become tiles.
+pub const Rows = extern struct {
+    values: [*]const f32,
+    /// Floats from one row to the next.
+    stride: usize,
+    n_in: usize,
+    n_tokens: usize,
+    /// What happens to a row first.
+    first: First = .nothing,
+    /// f32 [n_in], for rms_norm
+    weight: ?[*]const f32 = null,
+    eps: f32 = 0,
+
+    pub const First = enum(c_int) {
+        nothing,
+        /// Divided by the root of its mean square plus eps, times weight (Zhang and Sennrich 2019).
+        rms_norm,
+        /// Its first half, through x / (1 + e^-x), times its second half (Shazeer 2020); rows have
+        /// 2 n_in floats.
+        swiglu,
+    };
+};
+
+/// Quantizes rows into tiles.
+pub const Quantize = *const fn (rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void;
+
+/// Bytes of the tiles of so many values.
+pub fn bytes(n_in: usize, n_tokens: usize) usize {
+    return n_in / block_len * n_tokens * token_bytes;
+}
+
+/// Quantizes a share of the rows.
+pub fn quantize(rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void {
+    switch (rows.first) {
+        inline else => |first| quantizeRows(first, rows, tiles, share),
+    }
+}
+
+fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, share: Share) void {
+    const n_blocks = rows.n_in / block_len;
+    const n_tiles = (rows.n_tokens + tile_tokens - 1) / tile_tokens;
+    const first, const end = share.of(n_tiles * n_blocks);
+    var at = first;
+    while (at < end) {
+        const token = at / n_blocks * tile_tokens;
+        const n: usize = @min(tile_tokens, rows.n_tokens - token);
+        const first_block = at % n_blocks;
+        const end_block = @min(n_blocks, first_block + end - at);
+        const tile = tiles + bytes(rows.n_in, token);
+        var scales: [tile_tokens]f32 = undefined;
+        // Threads that share a tile each look at its whole rows: a barrier would cost more.
+        if (what == .rms_norm) for (scales[0..n], token..) |*scale, t| {
+            scale.* = normScale((rows.values + t * rows.stride)[0..rows.n_in], rows.eps);
+        };
+        var group: Group = .{};
+        for (first_block..end_block) |k| {
+            const from = k * block_len;
+            const block = tile + k * n * token_bytes;
+            for (0..n) |i| {
+                const row = rows.values + (token + i) * rows.stride;
+                const values: Block = row[from..][0..block_len].*;
+                group.add(switch (what) {
+                    .nothing => values,
+                    .rms_norm => values * @as(Block, @splat(scales[i])) *
+                        @as(Block, rows.weight.?[from..][0..block_len].*),
+                    .swiglu => silu(values) *
+                        @as(Block, row[rows.n_in + from ..][0..block_len].*),
+                }, .{ .block = block, .n = n, .token = i });
+            }
+        }
+        group.finish();
+        at += end_block - first_block;
+    }
+}
+
+const Block = @Vector(block_len, f32);
+
+/// 1 / sqrt(mean square + eps).
+inline fn normScale(row: []const f32, eps: f32) f32 {
+    var squares: Block = @splat(0);
+    var k: usize = 0;
+    while (k < row.len) : (k += block_len) {
+        const values: Block = row[k..][0..block_len].*;
+        squares += values * values;
+    }
+    return 1 / @sqrt(sumOf(squares) / @as(f32, @floatFromInt(row.len)) + eps);
+}
+
+/// The sum of all, by halves.
+fn sumOf(values: anytype) f32 {
+    const n = @typeInfo(@TypeOf(values)).vector.len;
+    if (n == 1) return values[0];
+    const halves: [2]@Vector(n / 2, f32) = @bitCast(values);
+    return sumOf(halves[0] + halves[1]);
+}
+
+/// x / (1 + e^-x), with powers of what is not above 0 alone.
+inline fn silu(x: Block) Block {
+    const one: Block = @splat(1);
+    const power = exponential.exp(-@abs(x));
+    const part = x / (one + power);
+    return @select(f32, x < @as(Block, @splat(0)), part * power, part);
+}
+
+/// Blocks that are quantized together, because what is largest in sixteen of them, and their sums,
+/// take hardly longer than those of one.
+const Group = struct {
+    n: usize = 0,
+    values: [columns.lanes][2]F = undefined,
+    places: [columns.lanes]Place = undefined,
+
+    const I16 = columns.Row(i32);
+
+    /// Where a block of one token goes.
+    const Place = struct { block: [*]u8, n: usize, token: usize };
+
+    inline fn add(group: *Group, values: Block, place: Place) void {
+        group.values[group.n] = @bitCast(values);
+        group.places[group.n] = place;
+        group.n += 1;
+        if (group.n == columns.lanes) group.finish();
+    }
+
+    fn finish(group: *Group) void {
+        if (group.n == 0) return;
+        @memset(group.values[group.n..], @splat(@splat(0)));
+        const inverses, const scales = group.scale();
+        var lows: [columns.lanes]I16 = undefined;
+        var highs: [columns.lanes]I16 = undefined;
+        // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits, to even where two are.
+        const magic: f32 = 0x1.8p23;
+        const offset: I16 = @splat(@bitCast(magic));
+        for (&group.values, inverses, &lows, &highs, 0..) |values, inverse, *low, *high, i| {
+            const factor: F = @splat(inverse);
+            low.* = @as(I16, @bitCast(values[0] * factor + @as(F, @splat(magic)))) -% offset;
+            high.* = @as(I16, @bitCast(values[1] * factor + @as(F, @splat(magic)))) -% offset;
+            if (i >= group.n) continue;
+            const place = group.places[i];
+            const quants = place.block + place.token * block_len;
+            quants[0..16].* = @bitCast(@as(@Vector(16, i8), @truncate(low.*)));
+            quants[16..32].* = @bitCast(@as(@Vector(16, i8), @truncate(high.*)));
+        }
+        const low_sums = columns.reduce(.sum, i32, &lows);
+        group.putNumbers(scales, low_sums, columns.reduce(.sum, i32, &highs));
+        group.n = 0;
+    }
+
+    /// What makes the largest value of each block 127, and what undoes it.
+    inline fn scale(group: *const Group) struct { [columns.lanes]f32, F } {
+        var sizes: [columns.lanes]I16 = undefined;
+        const mask: I16 = @splat(std.math.maxInt(i32));
+        // Floats without a sign are in the order of their bits.
+        for (&sizes, group.values) |*size, values| {
+            const a = @as(I16, @bitCast(values[0])) & mask;
+            const b = @as(I16, @bitCast(values[1])) & mask;
+            size.* = @select(i32, a > b, a, b);
+        }
+        const largest: F = @bitCast(columns.reduce(.max, i32, &sizes));
+        const zero: F = @splat(0);
+        const most: F = @splat(127);
+        return .{ @select(f32, largest > zero, most / largest, zero), largest / most };
+    }
+
+    inline fn putNumbers(group: *const Group, scales: F, low: I16, high: I16) void {
+        const sum = low +% high;
+        const numbers = [n_numbers][columns.lanes]f32{
+            scales,
+            scales * @as(F, @floatFromInt(sum)),
+            @bitCast(-%(sum *% @as(I16, @splat(8)))),
+            @bitCast(-%(sum *% @as(I16, @splat(128)))),
+            scales * @as(F, @floatFromInt(low)),
+            scales * @as(F, @floatFromInt(high)),
+        };
+        for (group.places[0..group.n], 0..) |place, i| {
+            const floats: [*]f32 = @ptrCast(@alignCast(place.block + place.n * block_len));
+            inline for (numbers, 0..) |number, which| {
+                floats[which * place.n + place.token] = number[i];
+            }
+        }
+    }
+};
