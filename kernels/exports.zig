@@ -224,9 +224,9 @@ export fn sluice_rope_cache(
     }) catch null;
 }
 
-export fn sluice_attends(n_embd_head: i32) i32 {
+export fn sluice_attends(type_: i32, n_embd_head: i32) i32 {
     const n = count("n_embd_head", n_embd_head) catch return failed;
-    return @intFromBool(attention.accepts(n));
+    return @intFromBool(attention.accepts(type_, n));
 }
 
 export fn sluice_attention(
@@ -234,7 +234,8 @@ export fn sluice_attention(
     q: ?*ggml.Tensor,
     k: ?*ggml.Tensor,
     v: ?*ggml.Tensor,
-    mask: ?*ggml.Tensor,
+    blocks: ?*ggml.Tensor,
+    n_seen: ?*ggml.Tensor,
     scale: f32,
 ) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
@@ -242,7 +243,8 @@ export fn sluice_attention(
         .q = given("q", q) catch return null,
         .k = given("k", k) catch return null,
         .v = given("v", v) catch return null,
-        .mask = given("mask", mask) catch return null,
+        .blocks = given("blocks", blocks) catch return null,
+        .n_seen = given("n_seen", n_seen) catch return null,
         .scale = scale,
     }) catch null;
 }

@@ -2,6 +2,7 @@
 //! turns queries and fills the cache with it (cpu/rope.zig).
 const std = @import("std");
 const angle = @import("cpu/angle.zig");
+const cell = @import("cpu/cell.zig");
 const custom = @import("custom.zig");
 const failure = @import("failure.zig");
 const ggml = @import("ggml.zig");
@@ -168,9 +169,11 @@ fn check(s: Sources) failure.Error!void {
             t.ne[2] == q.ne[2] and t.ne[3] == 1;
     }
     for ([_]*ggml.Tensor{ s.k_cells, s.v_cells }) |t| {
-        is_sound = is_sound and (t.type == .f16 or t.type == .f32) and t.type == s.k_cells.type and
-            t.ne[0] == k.ne[0] * k.ne[1] and ggml.ggml_is_contiguous(t);
+        is_sound = is_sound and t.type == s.k_cells.type and t.ne[0] == k.ne[0] * k.ne[1] and
+            ggml.ggml_is_contiguous(t);
     }
+    const type_ = cellType(s.k_cells);
+    is_sound = is_sound and type_ != null and kernel.accepts(type_.?, @intCast(q.ne[0]));
     const is_table = s.table.type == .f32 and @rem(s.table.ne[0], 4) == 0 and
         s.table.ne[0] <= 2 * q.ne[0] and s.table.ne[1] == q.ne[2] and
         ggml.ggml_is_contiguous(s.table);
@@ -196,7 +199,7 @@ fn rotateNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callco
         .table = floats(sines),
         .k_cells = k_cells.data.?,
         .v_cells = node.src[5].?.data.?,
-        .cell = if (k_cells.type == .f32) .f32 else .f16,
+        .cell = cellType(k_cells).?, // checked when the node was made
         .rows = @ptrCast(@alignCast(node.src[6].?.data.?)),
         .out = @ptrCast(@alignCast(node.data.?)),
         .pairs = Kept.of(sines).pairs,
@@ -206,6 +209,10 @@ fn rotateNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callco
         .n_head_kv = @intCast(k.ne[1]),
         .n_tokens = @intCast(q.ne[2]),
     }, custom.share(ith, nth));
+}
+
+fn cellType(cells: *ggml.Tensor) ?cell.Type {
+    return std.enums.fromInt(cell.Type, @backingInt(cells.type));
 }
 
 fn floats(tensor: *ggml.Tensor) [*]const f32 {

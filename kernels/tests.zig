@@ -7,6 +7,7 @@ test {
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");
     _ = @import("cpu/product_test.zig");
+    _ = @import("cpu/cell_test.zig");
     _ = @import("cpu/attention_test.zig");
     _ = @import("cpu/angle.zig");
     _ = @import("cpu/columns.zig");

@@ -35,6 +35,7 @@ const USAGE = `sluice: run a language model and stream its tokens
   --threads N               threads that compute (processors of this machine)
   --ctx-size N              tokens that one sequence can hold (the model's own)
   --parallel N              sequences that run at once (4)
+  --cache-type TYPE         what keys and values are kept as: f16, q8_0 or f32 (f16)
   --kernel-variant NAME     level of our kernels, such as x86_64_v3 (the best of this processor)
 
 serve:
@@ -64,6 +65,7 @@ const OPTIONS = {
   "kernel-variant": { type: "string" },
   "ctx-size": { type: "string", short: "c" },
   parallel: { type: "string" },
+  "cache-type": { type: "string" },
   port: { type: "string", default: "8080" },
   host: { type: "string", default: "127.0.0.1" },
   ...ACCESS_OPTIONS,
@@ -235,6 +237,7 @@ function loadWithProgress(values: Values): Promise<Model> {
     ...some("threads", threads),
     ...some("ctxSize", ctxSize),
     ...some("parallel", parallel),
+    ...some("cacheType", cacheType(values["cache-type"])),
     ...some("kernelVariant", values["kernel-variant"]),
   };
   if (process.stderr.isTTY) {
@@ -245,6 +248,14 @@ function loadWithProgress(values: Values): Promise<Model> {
     };
   }
   return load(values.model, options);
+}
+
+const CACHE_TYPES = ["f16", "q8_0", "f32"] as const;
+
+function cacheType(text: string | undefined): (typeof CACHE_TYPES)[number] | undefined {
+  const type = CACHE_TYPES.find((known) => known === text);
+  if (type !== undefined || text === undefined) return type;
+  throw new UsageError(`Cannot use --cache-type ${text}: expected ${CACHE_TYPES.join(", ")}`);
 }
 
 function describe(model: Model): string {

@@ -28,8 +28,11 @@ export interface LoadOptions extends EngineLimits {
   ctxSize?: number;
   /** Sequences that run at once; more wait. Default 4. */
   parallel?: number;
-  /** Element type of the cache. Default f16. */
-  cacheType?: "f16" | "f32";
+  /**
+   * Type of the cache's keys and values. Default f16; q8_0 takes a little more than half of that
+   * and costs some accuracy.
+   */
+  cacheType?: "f16" | "f32" | "q8_0";
   /**
    * Computes the graph as it was recorded: no fused ops, no flash attention, no layouts of the
    * CPU's own. Slow; it is what the fast paths are compared with. Default false.

@@ -88,6 +88,12 @@ describe("serve --stream-store", () => {
 });
 
 describe("serve", () => {
+  test("says what the cache may be kept as", async () => {
+    const cli = new Cli("serve", "--cache-type", "q4_1");
+    expect(await cli.code).toBe(1);
+    expect(cli.err).toContain("Cannot use --cache-type q4_1: expected f16, q8_0, f32");
+  });
+
   test.each(["SIGINT", "SIGTERM"] as const)(
     "says what was loaded and where it listens, streams, and ends with 0 on %s",
     async (signal) => {

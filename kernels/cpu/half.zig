@@ -25,6 +25,32 @@ pub inline fn load(from: [*]const u8) F {
     return @bitCast(value | sign);
 }
 
+/// Writes sixteen half floats to a place of any alignment.
+pub inline fn store(values: F, to: [*]u8) void {
+    @as(*align(1) @Vector(lanes, u16), @ptrCast(to)).* = bitsOf(values);
+}
+
+/// The bits of the nearest half floats, of two the even one.
+pub inline fn bitsOf(values: F) @Vector(lanes, u16) {
+    if (converts) return @bitCast(@as(@Vector(lanes, f16), @floatCast(values)));
+    const W = @Vector(lanes, u32);
+    const Shift = @Vector(lanes, u5);
+    const bits: W = @bitCast(values);
+    const size = bits & @as(W, @splat(0x7fff_ffff));
+    // Half is so large that the last bit of a sum with it is that of a subnormal half float.
+    const subnormal = @as(W, @bitCast(@as(F, @bitCast(size)) + @as(F, @splat(0.5)))) -%
+        @as(W, @splat(0x3f00_0000));
+    const odd = size >> @as(Shift, @splat(13)) & @as(W, @splat(1));
+    const rounded = size +% @as(W, @splat(0xc800_0fff)) +% odd;
+    const normal = rounded >> @as(Shift, @splat(13));
+    const nan = size > @as(W, @splat(0x7f80_0000));
+    const special = @select(u32, nan, @as(W, @splat(0x7e00)), @as(W, @splat(0x7c00)));
+    const finite = @select(u32, size < @as(W, @splat(0x3880_0000)), subnormal, normal);
+    const found = @select(u32, size < @as(W, @splat(0x4780_0000)), finite, special);
+    const sign = bits >> @as(Shift, @splat(16)) & @as(W, @splat(0x8000));
+    return @truncate(found | sign);
+}
+
 /// One half float.
 pub inline fn one(value: f16) f32 {
     if (converts) return value;
@@ -39,26 +65,4 @@ pub inline fn one(value: f16) f32 {
 /// a * b + c, rounded once where the variant can.
 pub inline fn multiplyAdd(a: F, b: F, c: F) F {
     return if (fuses) @mulAdd(F, a, b, c) else a * b + c;
-}
-
-/// The bits of the nearest half floats; of two that are as near, of the even one.
-pub inline fn bitsOf(values: F) [lanes]u16 {
-    if (converts) return @bitCast(@as(@Vector(lanes, f16), @floatCast(values)));
-    const U = @Vector(lanes, u32);
-    const Shift = @Vector(lanes, u5);
-    const all: U = @bitCast(values);
-    const size = all & @as(U, @splat(0x7fff_ffff));
-    const sign = all >> @as(Shift, @splat(16)) & @as(U, @splat(0x8000));
-    // Adding 0.5 leaves what a subnormal half has in the low bits.
-    const magic: f32 = 0.5;
-    const shifted: U = @bitCast(@as(F, @bitCast(size)) + @as(F, @splat(magic)));
-    const small = shifted -% @as(U, @splat(@bitCast(magic)));
-    const odd = size >> @as(Shift, @splat(13)) & @as(U, @splat(1));
-    const normal = (size +% @as(U, @splat(0xc800_0fff)) +% odd) >> @as(Shift, @splat(13));
-    const no_number = @as(U, @splat(0x7e00));
-    const infinite = @as(U, @splat(0x7c00));
-    const large = @select(u32, size > @as(U, @splat(0x7f80_0000)), no_number, infinite);
-    const not_small = @select(u32, size >= @as(U, @splat(0x4780_0000)), large, normal);
-    const result = @select(u32, size < @as(U, @splat(0x3880_0000)), small, not_small);
-    return @as(@Vector(lanes, u16), @truncate(result | sign));
 }

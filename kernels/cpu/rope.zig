@@ -4,12 +4,13 @@
 //! A row of the table has n_dims cosines and then n_dims sines, one for each value of a head, in
 //! the order of the values; the sine of the first value of a pair is negative. So value i becomes
 //! x[i] * cosine[i] + x[partner of i] * sine[i], whatever makes a pair.
-const std = @import("std");
+const cell = @import("cell.zig");
 const half = @import("half.zig");
 const Share = @import("share.zig").Share;
 
 const F = half.F;
 const lanes = half.lanes;
+const n_embd_head_max = @import("scores.zig").n_embd_head_max;
 
 /// What is turned together.
 pub const Pairs = enum(c_int) {
@@ -27,9 +28,6 @@ pub const Pairs = enum(c_int) {
     }
 };
 
-/// Elements of a cache.
-pub const Cell = enum(c_int) { f32, f16 };
-
 /// Where everything lies; strides count floats from one token to the next.
 pub const Args = extern struct {
     /// f32 [n_embd_head, n_head, n_tokens]
@@ -45,7 +43,7 @@ pub const Args = extern struct {
     /// Cells [n_embd_head * n_head_kv] of one layer.
     k_cells: [*]u8,
     v_cells: [*]u8,
-    cell: Cell,
+    cell: cell.Type,
     /// The cell of each token.
     rows: [*]const i64,
     /// The turned queries, contiguous.
@@ -57,6 +55,11 @@ pub const Args = extern struct {
     n_head_kv: usize,
     n_tokens: usize,
 };
+
+/// Whether heads of this size can be written to cells of this type.
+pub fn accepts(type_: cell.Type, n_embd_head: usize) bool {
+    return n_embd_head <= n_embd_head_max and n_embd_head % @max(lanes, type_.blockLen()) == 0;
+}
 
 /// Turns and writes a share of the heads of all tokens.
 pub const Rotate = *const fn (args: *const Args, share: Share) callconv(.c) void;
@@ -78,52 +81,25 @@ fn rotate(args: *const Args, share: Share) callconv(.c) void {
         const table = a.table + token * 2 * a.n_dims;
         if (head < a.n_head) {
             const to = a.out + (token * a.n_head + head) * size;
-            turn(a, a.q + token * a.q_stride + head * size, table, Floats{ .to = to });
+            turn(a, a.q + token * a.q_stride + head * size, table, to);
             continue;
         }
-        const is_key = head < a.n_head + a.n_head_kv;
         const head_kv = (head - a.n_head) % a.n_head_kv;
-        const cell = @as(usize, @intCast(a.rows[token])) * a.n_head_kv + head_kv;
-        const cells = if (is_key) a.k_cells else a.v_cells;
-        const stride = if (is_key) a.k_stride else a.v_stride;
-        const values = (if (is_key) a.k else a.v) + token * stride + head_kv * size;
-        switch (a.cell) {
-            inline else => |kind| {
-                const Sink = if (kind == .f32) Floats else Halves;
-                const bytes = if (kind == .f32) 4 else 2;
-                const to: Sink = .{ .to = @ptrCast(@alignCast(cells + bytes * cell * size)) };
-                if (is_key) turn(a, values, table, to) else copy(values, size, 0, to);
-            },
+        const row = @as(usize, @intCast(a.rows[token])) * a.n_head_kv + head_kv;
+        const at_cell = a.cell.bytes(row * size);
+        if (head < a.n_head + a.n_head_kv) {
+            var turned: [n_embd_head_max]f32 = undefined;
+            turn(a, a.k + token * a.k_stride + head_kv * size, table, &turned);
+            cell.store(a.cell, &turned, size, a.k_cells + at_cell);
+        } else {
+            const values = a.v + token * a.v_stride + head_kv * size;
+            cell.store(a.cell, values, size, a.v_cells + at_cell);
         }
     }
 }
 
-const Floats = struct {
-    to: [*]f32,
-
-    inline fn put(sink: Floats, at: usize, values: F) void {
-        sink.to[at..][0..lanes].* = values;
-    }
-
-    inline fn putOne(sink: Floats, at: usize, value: f32) void {
-        sink.to[at] = value;
-    }
-};
-
-const Halves = struct {
-    to: [*]u16,
-
-    inline fn put(sink: Halves, at: usize, values: F) void {
-        sink.to[at..][0..lanes].* = half.bitsOf(values);
-    }
-
-    inline fn putOne(sink: Halves, at: usize, value: f32) void {
-        sink.to[at] = half.bitsOf(@splat(value))[0];
-    }
-};
-
 /// One head: its first n_dims values turned, the others as they are.
-inline fn turn(args: *const Args, x: [*]const f32, table: [*]const f32, sink: anytype) void {
+inline fn turn(args: *const Args, x: [*]const f32, table: [*]const f32, to: [*]f32) void {
     const n = args.n_dims;
     switch (args.pairs) {
         inline else => |pairs| {
@@ -138,22 +114,15 @@ inline fn turn(args: *const Args, x: [*]const f32, table: [*]const f32, sink: an
                         x[pairs.partner(i, n)..][0..lanes].*;
                     const cosines: F = table[i..][0..lanes].*;
                     const sines: F = table[n + i ..][0..lanes].*;
-                    sink.put(i, half.multiplyAdd(values, cosines, partners * sines));
+                    to[i..][0..lanes].* = half.multiplyAdd(values, cosines, partners * sines);
                 }
             } else for (0..n) |i| {
                 const y: F = @splat(x[pairs.partner(i, n)] * table[n + i]);
-                sink.putOne(i, half.multiplyAdd(@splat(x[i]), @splat(table[i]), y)[0]);
+                to[i] = half.multiplyAdd(@splat(x[i]), @splat(table[i]), y)[0];
             }
         },
     }
-    copy(x, args.n_embd_head, n, sink);
-}
-
-/// The values from `first` on.
-inline fn copy(x: [*]const f32, n: usize, first: usize, sink: anytype) void {
-    var i = first;
-    while (i + lanes <= n) : (i += lanes) sink.put(i, x[i..][0..lanes].*);
-    while (i < n) : (i += 1) sink.putOne(i, x[i]);
+    @memcpy(to[n..args.n_embd_head], x[n..args.n_embd_head]);
 }
 
 inline fn swapNeighbours(values: F) F {

@@ -149,8 +149,8 @@ struct ggml_tensor *sluice_rope_table(
     float ext_factor, float attn_factor, float beta_fast, float beta_slow);
 /*
  * A graph node that turns q by such a table, f32 [n_embd_head * n_head, n_tokens], NULL on failure,
- * and writes k, turned, and v to the cache: k_cells and v_cells are f16 or f32
- * [n_embd_head * n_head_kv, n_cells], rows is i64 [n_tokens], the cell of each token. q, k and v
+ * and writes k, turned, and v to the cache: k_cells and v_cells are f16, f32 or
+ * q8_0 [n_embd_head * n_head_kv, n_cells], rows is i64 [n_tokens], the cell of each token. q, k and v
  * are f32 [n_embd_head, heads, n_tokens]; their tokens may lie apart.
  */
 struct ggml_tensor *sluice_rope_cache(
@@ -158,19 +158,20 @@ struct ggml_tensor *sluice_rope_cache(
     struct ggml_tensor *v, struct ggml_tensor *table, struct ggml_tensor *k_cells,
     struct ggml_tensor *v_cells, struct ggml_tensor *rows);
 
-/* 1 if sluice_attention() takes heads of this size, else 0. */
-int32_t sluice_attends(int32_t n_embd_head);
+/* 1 if sluice_attention() takes heads of this size in cells of this ggml_type, else 0. */
+int32_t sluice_attends(int32_t type, int32_t n_embd_head);
 /*
  * Graph nodes that attend over a cache. q is f32 [n_embd_head, n_head, n_tokens], as many tokens of
- * each stream, one stream behind another; k and v are f16 [n_embd_head, n_head_kv, n_kv,
- * n_streams], views of the cache; mask is f16 [n_kv, n_tokens / n_streams, 1, n_streams] and is
- * added to the scores, which are scaled first. f32 [n_embd_head * n_head, n_tokens], NULL on
- * failure. A token has the same bits in any batch, for any number of threads and of cells past
- * those that it sees.
+ * each sequence, one sequence behind another; k and v are f16, f32 or q8_0 [n_embd_head *
+ * n_head_kv, cells], in blocks of 64 cells; blocks is i32 [n_blocks, n_seqs], the blocks that hold
+ * each sequence, in order; n_seen is i32 [n_tokens], how many cells of its sequence a token sees,
+ * from the first on, ascending within a sequence. f32 [n_embd_head * n_head, n_tokens], NULL on
+ * failure. A token has the same bits in any batch, for any number of threads, and wherever its
+ * blocks lie.
  */
 struct ggml_tensor *sluice_attention(
     struct ggml_context *context, struct ggml_tensor *q, struct ggml_tensor *k,
-    struct ggml_tensor *v, struct ggml_tensor *mask, float scale);
+    struct ggml_tensor *v, struct ggml_tensor *blocks, struct ggml_tensor *n_seen, float scale);
 
 /*
  * Binds a tensor without data to byte `offset` of the buffer. Fails when it does not fit or is

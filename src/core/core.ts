@@ -17,6 +17,7 @@ import type {
 } from "../engine/protocol.ts";
 import { ModelError } from "../errors.ts";
 import { Backend, Plan } from "../ggml/backend.ts";
+import { attends } from "../ggml/emit.ts";
 import { Library } from "../ggml/library.ts";
 import { type LoadProgress, packsOf, Weights } from "../ggml/weights.ts";
 import { readGguf } from "../gguf/reader.ts";
@@ -35,6 +36,7 @@ const PLANS_MAX = 16;
 export class Core implements Disposable {
   readonly info: CoreInfo;
   readonly #scheduler: Scheduler;
+  readonly #cache: KvCache;
   readonly #stepper: Stepper;
   readonly #cancelled: Int32Array;
   readonly #plans: PlanCache<Plan>;
@@ -51,6 +53,7 @@ export class Core implements Disposable {
   ) {
     this.info = info;
     this.#scheduler = new Scheduler({ n_streams: info.n_streams, n_ctx: info.n_ctx });
+    this.#cache = cache;
     this.#stepper = new Stepper(library, cache, plans, cancelled);
     this.#cancelled = cancelled;
     this.#plans = plans;
@@ -84,9 +87,9 @@ export class Core implements Disposable {
     if (options.kernelVariant !== undefined) library.useCpuVariant(options.kernelVariant);
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup: WeightLookup = weightLookup(gguf);
-    const rewrites = options.fused
-      ? cpuRewrites(packsOf(library, options), options.flashAttention)
-      : [];
+    const { n_streams, cacheType, flashAttention } = options;
+    const own = attends(library, flashAttention, cacheType, hp.n_embd_head);
+    const rewrites = options.fused ? cpuRewrites(packsOf(library, options), own) : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, inputs) => arch.graph(g, hp, inputs), shape, lookup, rewrites);
     const weights = resources.use(
@@ -95,7 +98,6 @@ export class Core implements Disposable {
         ...(onProgress && { onProgress }),
       }),
     );
-    const { n_streams, cacheType, flashAttention } = options;
     const cache = resources.use(
       new KvCache(library, {
         n_layer: hp.n_layer,
@@ -163,6 +165,7 @@ export class Core implements Disposable {
   /** Runs one tick and gives what it sampled; undefined when nothing can run. */
   tick(): Sampled[] | undefined {
     this.#prefilled = undefined;
+    for (const { blocks } of this.#scheduler.ended()) this.#cache.release(blocks);
     const batch = this.#scheduler.next();
     if (!batch) return undefined;
     const result = this.#stepper.run(batch);
@@ -182,7 +185,7 @@ export class Core implements Disposable {
 }
 
 /** Every plan reads the same weights; this one is recorded to learn which. */
-const ONE_TOKEN: BatchShape = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
+const ONE_TOKEN: BatchShape = { n_tokens: 1, n_streams: 1, n_blocks: 1, n_outputs: 1 };
 
 /** The token that the last piece brings says more than that it was the last. */
 function prefilledBy({ prefill }: Batch): Prefilled | undefined {

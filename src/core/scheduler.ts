@@ -35,7 +35,7 @@ export interface PrefillPiece {
 
 /** What one tick computes. */
 export interface Batch {
-  /** Sequences that decode one token each, by cache stream. */
+  /** Sequences that decode one token each. */
   decode: Sequence[];
   prefill: PrefillPiece | undefined;
 }
@@ -58,6 +58,7 @@ export class Scheduler {
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   readonly #freeStreams: number[];
+  #ended: Sequence[] = [];
   #decodeMs = 0;
   #msPerPrefillToken = 1;
 
@@ -111,8 +112,6 @@ export class Scheduler {
     const admitted: Sequence[] = [];
     while (this.#waiting.length > 0 && this.#freeStreams.length > 0) {
       const sequence = this.#waiting.shift()!;
-      // The lowest stream keeps decoding sequences neighbours, and neighbours share a plan.
-      this.#freeStreams.sort((a, b) => a - b);
       sequence.stream = this.#freeStreams.shift()!;
       this.#running.push(sequence);
       admitted.push(sequence);
@@ -120,11 +119,16 @@ export class Scheduler {
     return admitted;
   }
 
+  /** Sequences that gave up their stream since the last call; nothing reads their cache any more. */
+  ended(): Sequence[] {
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended;
+  }
+
   /** The next batch, or undefined when nothing can run. */
   next(): Batch | undefined {
-    const decode = this.#running
-      .filter((s) => s.runnable)
-      .sort((a, b) => a.stream - b.stream);
+    const decode = this.#running.filter((s) => s.runnable);
     const sequence = this.#running.find((s) => s.prefilling);
     if (!sequence) return decode.length > 0 ? { decode, prefill: undefined } : undefined;
     const end = Math.min(sequence.n_prompt, sequence.n_past + this.#prefillBudget(decode.length));
@@ -180,6 +184,7 @@ export class Scheduler {
   #release(sequence: Sequence): void {
     this.#running.splice(this.#running.indexOf(sequence), 1);
     this.#freeStreams.push(sequence.stream);
+    this.#ended.push(sequence);
   }
 }
 

@@ -22,8 +22,10 @@ export class Sequence {
   repeatLastN: number;
   /** Prompt, then what was sampled. */
   readonly tokens: number[];
-  /** Cache stream that holds the sequence, -1 while it waits. */
+  /** Its place among those that run, -1 while it waits. */
   stream = -1;
+  /** Blocks of the cache that hold its tokens, in order. */
+  readonly blocks: number[] = [];
   /** Tokens whose keys and values are in the cache. */
   n_past = 0;
   /** May sample up to this many tokens in all. */

@@ -17,9 +17,6 @@ export interface StepResult {
   times: TickTimes;
 }
 
-/** f16 bits of -infinity. */
-const MASKED = 0xfc00;
-
 /** Runs batches. Keeps the buffers that inputs are written from. */
 export class Stepper {
   readonly #library: Library;
@@ -47,10 +44,10 @@ export class Stepper {
     const cancellation = { flags: this.#cancelled, members: Int32Array.from(streams) };
     const tokens: number[] = [];
     const start = performance.now();
-    for (const run of neighbours(decode)) {
-      const plan = this.#decode(run, cancellation);
+    if (decode.length > 0) {
+      const plan = this.#decode(decode, cancellation);
       if (!plan) return undefined;
-      run.forEach((sequence, row) => tokens.push(this.#sample(plan, row, sequence)));
+      decode.forEach((sequence, row) => tokens.push(this.#sample(plan, row, sequence)));
     }
     const decoded = performance.now();
     if (prefill) {
@@ -62,41 +59,29 @@ export class Stepper {
     return { tokens, times };
   }
 
-  /** One token of each of several neighbouring streams. */
-  #decode(run: Sequence[], cancellation: Cancellation): Plan | undefined {
-    const n = run.length;
-    const stream0 = run[0]!.stream;
-    let n_kv = 0;
-    for (const s of run) n_kv = Math.max(n_kv, this.#cache.reserve(s.stream, s.n_past + 1));
-    // The other streams of the run are read as far as the longest one.
-    for (const s of run) this.#cache.reserve(s.stream, n_kv);
-    const plan = this.#plans.get({ n_tokens: n, n_streams: n, stream0, n_kv, n_outputs: n });
-    const mask = new Uint16Array(n * n_kv).fill(MASKED);
-    run.forEach((s, i) => mask.fill(0, i * n_kv, i * n_kv + s.n_past + 1));
-    plan.set("tokens", Int32Array.from(run, (s) => s.tokens[s.n_past]!));
-    plan.set("pos", Int32Array.from(run, (s) => s.n_past));
-    plan.set(
-      "kv_rows",
-      BigInt64Array.from(run, (s) => BigInt(this.#cache.row(s.stream, s.n_past))),
-    );
-    plan.set("kq_mask", mask);
+  /** One token of each of several sequences. */
+  #decode(sequences: readonly Sequence[], cancellation: Cancellation): Plan | undefined {
+    const n = sequences.length;
+    const spans = sequences.map(({ blocks, n_past }) => ({ blocks, n_past, n_tokens: 1 }));
+    const n_blocks = this.#cache.reserve(spans);
+    const plan = this.#plans.get({ n_tokens: n, n_streams: n, n_blocks, n_outputs: n });
+    plan.set("tokens", Int32Array.from(sequences, (s) => s.tokens[s.n_past]!));
+    plan.set("pos", Int32Array.from(sequences, (s) => s.n_past));
+    this.#cache.place(plan, spans, n_blocks);
     return plan.compute(cancellation) ? plan : undefined;
   }
 
   /** A piece of one prompt. */
   #prefill({ sequence, end, last }: PrefillPiece, cancellation: Cancellation): Plan | undefined {
-    const { stream, n_past } = sequence;
+    const { blocks, n_past } = sequence;
     const n = end - n_past;
-    const n_kv = this.#cache.reserve(stream, end);
+    const spans = [{ blocks, n_past, n_tokens: n }];
+    const n_blocks = this.#cache.reserve(spans);
     const n_outputs = last ? 1 : 0;
-    const plan = this.#plans.get({ n_tokens: n, n_streams: 1, stream0: stream, n_kv, n_outputs });
-    const mask = new Uint16Array(n * n_kv).fill(MASKED);
-    for (let i = 0; i < n; i++) mask.fill(0, i * n_kv, i * n_kv + n_past + i + 1);
-    const row = BigInt(this.#cache.row(stream, n_past));
+    const plan = this.#plans.get({ n_tokens: n, n_streams: 1, n_blocks, n_outputs });
     plan.set("tokens", Int32Array.from(sequence.tokens.slice(n_past, end)));
     plan.set("pos", Int32Array.from({ length: n }, (_, i) => n_past + i));
-    plan.set("kv_rows", BigInt64Array.from({ length: n }, (_, i) => row + BigInt(i)));
-    plan.set("kq_mask", mask);
+    this.#cache.place(plan, spans, n_blocks);
     plan.set("out_rows", Int32Array.of(n - 1));
     return plan.compute(cancellation) ? plan : undefined;
   }
@@ -122,14 +107,3 @@ export class Stepper {
 const REPEAT_PENALTY = 4;
 const POSITION = 6;
 const NO_HISTORY = new Int32Array(0);
-
-/** Splits sequences in order of stream into runs without gaps. */
-function neighbours(sequences: Sequence[]): Sequence[][] {
-  const runs: Sequence[][] = [];
-  for (const sequence of sequences) {
-    const run = runs.at(-1);
-    if (run && run.at(-1)!.stream + 1 === sequence.stream) run.push(sequence);
-    else runs.push([sequence]);
-  }
-  return runs;
-}

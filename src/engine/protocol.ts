@@ -17,7 +17,7 @@ export interface CoreOptions {
   /** Sequences that run at once. */
   n_streams: number;
   /** Element type of the cache. */
-  cacheType: "f16" | "f32";
+  cacheType: "f16" | "f32" | "q8_0";
   /** Flash attention; false is the plain soft max of the reference mode. */
   flashAttention: boolean;
   /** Rewrites of the graph; false computes it as it was recorded. */

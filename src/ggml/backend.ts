@@ -107,6 +107,11 @@ export class Plan implements Disposable {
     }
   }
 
+  /** Whether the graph reads an input of that name. */
+  reads(name: string): boolean {
+    return this.#inputs.has(name);
+  }
+
   /** Sets an input; one that the graph does not read is left out. */
   set(name: string, data: ArrayBufferView): void {
     const tensor = this.#inputs.get(name);

@@ -13,16 +13,20 @@ import type { Pointer } from "../runtime/ffi.ts";
 import type { Library, Native } from "./library.ts";
 import { type WeightUse, weightUse } from "./weights.ts";
 import { GGML_PREC_F32, GGML_ROPE_TYPE_NEOX, GGML_ROPE_TYPE_NORMAL } from "./symbols.generated.ts";
-import { type_id, type_size } from "./tensor.ts";
+import { type_id } from "./tensor.ts";
+
+/** Types that the cache can have. */
+export type CellType = "f16" | "f32" | "q8_0";
+
+/** Cells of a block, as `sluice_attention()` takes them. */
+export const BLOCK_CELLS = 64;
 
 /** Keys and values of every layer, as `cache/kv_cache.ts` laid them out. */
 export interface CacheLayers {
-  /** [n_embd_head * n_head_kv, n_cells * streams] for each layer */
+  /** [n_embd_head * n_head_kv, cells] for each layer, in blocks */
   readonly k: readonly Pointer[];
   readonly v: readonly Pointer[];
-  readonly type: "f16" | "f32";
-  /** Cells of one stream. */
-  readonly n_cells: number;
+  readonly type: CellType;
 }
 
 /** What emission needs beside the graph. */
@@ -42,10 +46,23 @@ export interface EmitTarget {
 
 /** The tensors that a plan writes and reads. */
 export interface Emitted {
-  /** By input name; `kv_rows` and `kq_mask` are added by attention. */
+  /**
+   * By input name. Attention adds `kv_rows`, and `kv_blocks` and `kv_seen`, or for ggml's own ops
+   * `kv_cells` and `kq_mask`.
+   */
   inputs: Map<string, Pointer>;
   /** The value that the plan gives back, or null when it only fills the cache. */
   output: Pointer;
+}
+
+/** Whether attention over cells of this type is our own kernel's; else ggml's. */
+export function attends(
+  { native }: Library,
+  flashAttention: boolean,
+  type: CellType,
+  n_embd_head: number,
+): boolean {
+  return flashAttention && native.sluice_attends(type_id(type), n_embd_head) === 1;
 }
 
 /** Most ggml nodes and views that one lowered node becomes. */
@@ -207,9 +224,11 @@ class Emission {
         n.sluice_rope_cache(ctx, q!, k!, v!, table, k_cells, v_cells, kv_rows),
         "turn queries and fill the cache",
       );
+      // The cache is filled even where nobody wants what attention gives.
+      n.ggml_build_forward_expand(graph, turned);
       return n.ggml_reshape_3d(ctx, turned, big(n_embd_head), big(n_head), big(n_tokens));
     }
-    // Views of the cache do not depend on what is written to it, so this comes first.
+    // Nothing else ties the reading of the cache to this write, so it comes first.
     n.ggml_build_forward_expand(graph, q!);
     const n_embd_kv = n_embd_head * tk.ne[1];
     for (const [cells, rows, t] of [[k_cells, k!, tk], [v_cells, v!, tv]] as const) {
@@ -220,66 +239,51 @@ class Emission {
     return rowLength(tq) === n_embd_head * n_head ? q! : n.ggml_cont(ctx, q!);
   }
 
-  /** Writes the cells of the batch, then attends over `n_kv` cells of each stream. */
+  /** Writes the cells of the batch, then attends over the blocks of each sequence. */
   #attention(node: Node<"attention">, sources: Pointer[]): Pointer {
     const { native: n, ctx, cache, shape } = this.#t;
     const { il, kq_scale } = node.op;
-    const [[n_embd_head, , n_tokens], [, n_head_kv]] = [node.src[0]!.ne, node.src[1]!.ne];
-    const per_stream = n_tokens / shape.n_streams;
+    const [n_embd_head, , n_tokens] = node.src[0]!.ne;
     const q = this.#fillCache(node, sources);
 
-    const kq_mask = this.#input(
-      "kq_mask",
-      type_id("f16"),
-      shape.n_kv,
-      per_stream,
-      1,
-      shape.n_streams,
-    );
-    if (this.#t.flashAttention && cache.type === "f16" && n.sluice_attends(n_embd_head) === 1) {
-      const K = this.#view(cache.k[il]!, n_embd_head, n_head_kv, 1);
-      const V = this.#view(cache.v[il]!, n_embd_head, n_head_kv, 1);
-      const out = n.sluice_attention(ctx, q, K, V, kq_mask, kq_scale);
+    if (attends(this.#t.library, this.#t.flashAttention, cache.type, n_embd_head)) {
+      const i32 = type_id("i32");
+      const blocks = this.#input("kv_blocks", i32, shape.n_blocks, shape.n_streams, 1, 1);
+      const seen = this.#input("kv_seen", i32, n_tokens, 1, 1, 1);
+      const out = n.sluice_attention(
+        ctx,
+        q,
+        cache.k[il]!,
+        cache.v[il]!,
+        blocks,
+        seen,
+        kq_scale,
+      );
       return this.#t.library.handle(out, "attend over the cache");
     }
     n.ggml_build_forward_expand(this.#t.graph, q);
-    return this.#attendByGgml(node, q, kq_mask);
+    return this.#attendByGgml(node, q);
   }
 
-  /** Attention by ggml's own ops, for what our kernel does not take. */
-  #attendByGgml({ op, src }: Node<"attention">, q: Pointer, kq_mask: Pointer): Pointer {
+  /** Attention by ggml's own ops, for what our kernel does not take: over a copy of the cells. */
+  #attendByGgml({ op, src }: Node<"attention">, q: Pointer): Pointer {
     const { native: n, ctx, cache, shape } = this.#t;
     const { il, kq_scale } = op;
     const [[n_embd_head, n_head, n_tokens], n_head_kv] = [src[0]!.ne, src[1]!.ne[1]];
-    const per_stream = n_tokens / shape.n_streams;
+    const { n_streams } = shape;
+    const per_stream = n_tokens / n_streams;
+    const n_kv = shape.n_blocks * BLOCK_CELLS;
+    const kv_cells = this.#input("kv_cells", type_id("i32"), n_kv * n_streams, 1, 1, 1);
+    const kq_mask = this.#input("kq_mask", type_id("f16"), n_kv, per_stream, 1, n_streams);
     // ggml splits the keys of a single query by thread from 512 cells on, so that the number of
     // threads decides the sums. It leaves several streams alone: each key head becomes one, and
     // where there is but one key head the plain soft max is computed.
     const flash = this.#t.flashAttention && (n_tokens > 1 || n_head_kv > 1);
     const groups = flash && n_tokens === 1 ? n_head_kv : 1;
-    const K = this.#cells(cache.k[il]!, n_embd_head, n_head_kv, groups);
-    const V = this.#cells(cache.v[il]!, n_embd_head, n_head_kv, groups);
-    const row = n_embd_head * 4;
-    const heads = n_head / groups;
-    const Q = n.ggml_permute(
-      ctx,
-      n.ggml_view_4d(
-        ctx,
-        q,
-        big(n_embd_head),
-        big(heads),
-        big(per_stream),
-        big(shape.n_streams * groups),
-        big(row),
-        big(row * n_head),
-        big(row * heads * per_stream),
-        0n,
-      ),
-      0,
-      2,
-      1,
-      3,
-    ); // [n_embd_head, per_stream, heads, n_streams * groups], permuted view
+    const [K, V] = [cache.k[il]!, cache.v[il]!].map((cells) =>
+      this.#heads(n.ggml_get_rows(ctx, cells, kv_cells), n_embd_head, n_head_kv, n_kv, groups)
+    ) as [Pointer, Pointer]; // [n_embd_head, n_kv, n_head_kv / groups, n_streams * groups]
+    const Q = this.#heads(q, n_embd_head, n_head, per_stream, groups);
     if (flash) {
       const out = n.ggml_flash_attn_ext(ctx, Q, K, V, kq_mask, kq_scale, 0, 0);
       n.ggml_prec_set_acc(out, GGML_PREC_F32);
@@ -294,32 +298,33 @@ class Emission {
   }
 
   /**
-   * One layer's cells, [n_embd_head, n_kv, n_head_kv / groups, n_streams * groups], permuted view.
-   * There is one group, or one for each key head, and then one stream.
+   * Heads of dense f32 rows, `n_rows` of each sequence: [n_embd_head, n_rows, n_head / groups,
+   * n_streams * groups], permuted view. There is one group, or one for each key head, and then one
+   * sequence.
    */
-  #cells(cells: Pointer, n_embd_head: number, n_head_kv: number, groups: number): Pointer {
-    const view = this.#view(cells, n_embd_head, n_head_kv, groups);
-    return this.#t.native.ggml_permute(this.#t.ctx, view, 0, 2, 1, 3);
-  }
-
-  /** The same, [n_embd_head, n_head_kv / groups, n_kv, n_streams * groups], not permuted. */
-  #view(cells: Pointer, n_embd_head: number, n_head_kv: number, groups: number): Pointer {
-    const { native: n, ctx, cache, shape } = this.#t;
-    const head = n_embd_head * type_size(cache.type);
-    const row = head * n_head_kv;
-    const stream = row * cache.n_cells;
-    return n.ggml_view_4d(
+  #heads(
+    rows: Pointer,
+    n_embd_head: number,
+    n_head: number,
+    n_rows: number,
+    groups: number,
+  ): Pointer {
+    const { native: n, ctx, shape } = this.#t;
+    const head = 4 * n_embd_head;
+    const n_heads = n_head / groups;
+    const view = n.ggml_view_4d(
       ctx,
-      cells,
+      rows,
       big(n_embd_head),
-      big(n_head_kv / groups),
-      big(shape.n_kv),
+      big(n_heads),
+      big(n_rows),
       big(shape.n_streams * groups),
       big(head),
-      big(row),
-      big(groups > 1 ? head : stream),
-      big(stream * shape.stream0),
+      big(head * n_head),
+      big(groups > 1 ? head * n_heads : head * n_head * n_rows),
+      0n,
     );
+    return n.ggml_permute(ctx, view, 0, 2, 1, 3);
   }
 }
 

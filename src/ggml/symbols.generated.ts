@@ -342,12 +342,13 @@ export const symbols = {
     args: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer"],
     returns: "pointer",
   },
-  // int32_t sluice_attends(int32_t n_embd_head)
-  sluice_attends: { args: ["i32"], returns: "i32" },
+  // int32_t sluice_attends(int32_t type, int32_t n_embd_head)
+  sluice_attends: { args: ["i32", "i32"], returns: "i32" },
   // struct ggml_tensor * sluice_attention(struct ggml_context *context, struct ggml_tensor *q,
-  //   struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *mask, float scale)
+  //   struct ggml_tensor *k, struct ggml_tensor *v, struct ggml_tensor *blocks, struct ggml_tensor
+  //   *n_seen, float scale)
   sluice_attention: {
-    args: ["pointer", "pointer", "pointer", "pointer", "pointer", "f32"],
+    args: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "f32"],
     returns: "pointer",
   },
   // int32_t sluice_tensor_place(struct ggml_backend_buffer *buffer, struct ggml_tensor *tensor,

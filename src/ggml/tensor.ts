@@ -23,11 +23,11 @@ export function type_id(type: DType): number {
   return entry(type).id;
 }
 
-/** Bytes of one value of a type without blocks. */
-export function type_size(type: DType): number {
+/** Bytes of a row of `n` values. Throws ShapeError where they are no whole blocks of the type. */
+export function row_size(type: DType, n: number): number {
   const { blockSize, typeSize } = entry(type);
-  if (blockSize === 1) return typeSize;
+  if (n % blockSize === 0) return n / blockSize * typeSize;
   throw new ShapeError(
-    `Cannot size one value of "${type}": it is stored in blocks of ${blockSize}`,
+    `Cannot size ${n} values of "${type}": it is stored in blocks of ${blockSize}`,
   );
 }

@@ -9,14 +9,12 @@ import { Graph, type Tensor, type WeightLookup } from "./record.ts";
 
 /** What makes two batches use the same graph. */
 export interface BatchShape {
-  /** Tokens of the batch, the same number for each stream. */
+  /** Tokens of the batch, the same number of each sequence. */
   n_tokens: number;
-  /** Neighbouring cache streams, one sequence each. */
+  /** Sequences of the batch. */
   n_streams: number;
-  /** First of these streams. */
-  stream0: number;
-  /** Cells of each stream that attention reads. */
-  n_kv: number;
+  /** Blocks of the cache that attention reads of each sequence. */
+  n_blocks: number;
   /** Tokens whose logits are wanted; 0 only fills the cache. */
   n_outputs: number;
 }
@@ -61,8 +59,8 @@ export class PlanCache<P extends Disposable> implements Disposable {
 
   /** The plan of that shape, built if it is not there. */
   get(shape: BatchShape): P {
-    const { n_tokens, n_streams, stream0, n_kv, n_outputs } = shape;
-    const key = `${n_tokens},${n_streams},${stream0},${n_kv},${n_outputs}`;
+    const { n_tokens, n_streams, n_blocks, n_outputs } = shape;
+    const key = `${n_tokens},${n_streams},${n_blocks},${n_outputs}`;
     let plan = this.#plans.get(key);
     if (plan) {
       this.#plans.delete(key);

@@ -97,6 +97,21 @@ describe("serveCore", () => {
     expect(peer.closed).toBe(true);
   }, 60_000);
 
+  test("gives the cache of a sequence that ended to the next", async () => {
+    const peer = new Peer();
+    peer.load(resolveModel("smollm2").path);
+    await peer.until("ready");
+    // Each takes the whole cache.
+    const tokens = new Int32Array(60).fill(504);
+    for (const id of [1, 2, 3]) peer.send({ ...SUBMIT, id, tokens });
+    const sampled = () =>
+      peer.received.flatMap((message) => message.type === "sampled" ? message.sampled : []);
+    await peer.while(() => sampled().length < 3);
+    expect(sampled().map(({ id }) => id)).toEqual([1, 2, 3]);
+    peer.send({ type: "close" });
+    await peer.until("closed");
+  }, 60_000);
+
   test(
     "tells of each piece of a prompt but the last, where that is wanted",
     async () => {

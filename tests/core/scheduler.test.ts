@@ -58,6 +58,17 @@ describe("Scheduler", () => {
     expect(second.batch?.decode[0]?.tokens).toEqual([100, 101, 102, 103, 7, 7]);
   });
 
+  test("ended() gives each sequence that left its stream once, cancelled or done", () => {
+    const { scheduler } = new Bench();
+    for (const id of [1, 2]) scheduler.submit(request(id, 4, { maxTokens: 1 }));
+    scheduler.admit();
+    expect(scheduler.ended()).toEqual([]);
+    scheduler.cancel(2);
+    scheduler.commit(scheduler.next()!, [7], FAST);
+    expect(scheduler.ended().map((s) => s.id)).toEqual([2, 1]);
+    expect(scheduler.ended()).toEqual([]);
+  });
+
   test("admits in order of arrival and gives the lowest free stream", () => {
     const { scheduler } = new Bench();
     for (const id of [1, 2, 3]) scheduler.submit(request(id));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/errors.ts";
 import { GGML_TYPES } from "../../src/ggml/symbols.generated.ts";
-import { type_id, type_size } from "../../src/ggml/tensor.ts";
+import { row_size, type_id } from "../../src/ggml/tensor.ts";
 import { tensorTypes } from "../../src/gguf/types.ts";
 
 describe("type_id", () => {
@@ -19,9 +19,9 @@ describe("type_id", () => {
   });
 });
 
-describe("type_size", () => {
-  test("gives the bytes of one value and refuses types in blocks", () => {
-    expect([type_size("f32"), type_size("f16"), type_size("i64")]).toEqual([4, 2, 8]);
-    expect(() => type_size("q4_1")).toThrow(ShapeError);
+describe("row_size", () => {
+  test("gives the bytes of a row and refuses one that ends within a block", () => {
+    expect([row_size("f32", 3), row_size("f16", 3), row_size("q8_0", 64)]).toEqual([12, 6, 68]);
+    expect(() => row_size("q8_0", 48)).toThrow(ShapeError);
   });
 });

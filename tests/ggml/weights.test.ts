@@ -50,8 +50,8 @@ function graph(rewrites: readonly Rewrite[]): Lowered {
   return lower(g, out, lookup, rewrites);
 }
 
-const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
-const cache = { k: [], v: [], type: "f32" as const, n_cells: 0 };
+const one = { n_tokens: 1, n_streams: 1, n_blocks: 1, n_outputs: 1 };
+const cache = { k: [], v: [], type: "f32" as const };
 
 /** What the graph gives for an input, through weights that were loaded for it. */
 function compute(lowered: Lowered): number[] {

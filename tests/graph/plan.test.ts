@@ -4,8 +4,7 @@ import { type BatchShape, PlanCache, planGraph, type Recorder } from "../../src/
 const shape = (n_tokens: number, n_outputs = n_tokens): BatchShape => ({
   n_tokens,
   n_streams: 1,
-  stream0: 0,
-  n_kv: 256,
+  n_blocks: 4,
   n_outputs,
 });
 
@@ -26,13 +25,11 @@ describe("PlanCache", () => {
     const plan = plans.get(shape(4));
     expect(plans.get(shape(4))).toBe(plan);
     for (
-      const change of [{ n_tokens: 5 }, { n_streams: 2 }, { stream0: 1 }, { n_kv: 512 }, {
-        n_outputs: 1,
-      }]
+      const change of [{ n_tokens: 5 }, { n_streams: 2 }, { n_blocks: 8 }, { n_outputs: 1 }]
     ) {
       expect(plans.get({ ...shape(4), ...change })).not.toBe(plan);
     }
-    expect(plans.size).toBe(6);
+    expect(plans.size).toBe(5);
   });
 
   test("disposes the plan that was not used for longest when there is no room", () => {

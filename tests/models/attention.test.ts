@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { describe, expect, test } from "bun:test";
 import { KvCache } from "../../src/cache/kv_cache.ts";
 import { Backend, Plan } from "../../src/ggml/backend.ts";
+import type { CellType } from "../../src/ggml/emit.ts";
 import { Library } from "../../src/ggml/library.ts";
 import { planGraph } from "../../src/graph/plan.ts";
 import { resolveModel } from "../../src/store/reference.ts";
@@ -35,20 +36,36 @@ class AttentionProbe implements Disposable {
   readonly #resources = new DisposableStack();
   readonly #backend: Backend;
   readonly #cache: KvCache;
+  readonly #blocks: number[] = [];
   readonly #heads: Heads;
 
-  constructor(library: Library, heads: Heads, n_threads: number) {
+  constructor(
+    library: Library,
+    heads: Heads,
+    n_threads: number,
+    type: CellType = "f16",
+    n_streams = 1,
+  ) {
     this.#heads = heads;
     this.#backend = this.#resources.use(new Backend(library, n_threads));
     const n_embd_kv = heads.n_embd_head * heads.n_head_kv;
-    const sizes = { n_layer: 1, n_embd_kv, n_ctx: N_CELLS, n_streams: 1 };
+    const sizes = { n_layer: 1, n_embd_kv, n_ctx: N_CELLS, n_streams, type };
     this.#cache = this.#resources.use(new KvCache(library, sizes));
   }
 
-  attend(n_past: number, n_tokens: number, flashAttention: boolean): Float32Array {
+  /** `per_stream` tokens of each sequence; by default of the one that the probe has. */
+  attend(
+    n_past: number,
+    per_stream: number,
+    flashAttention: boolean,
+    sequences: number[][] = [this.#blocks],
+  ): Float32Array {
     const { n_head, n_head_kv, n_embd_head } = this.#heads;
-    const n_kv = this.#cache.reserve(0, n_past + n_tokens);
-    const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv, n_outputs: n_tokens };
+    const n_streams = sequences.length;
+    const n_tokens = per_stream * n_streams;
+    const spans = sequences.map((blocks) => ({ blocks, n_past, n_tokens: per_stream }));
+    const n_blocks = this.#cache.reserve(spans);
+    const shape = { n_tokens, n_streams, n_blocks, n_outputs: n_tokens };
     const lowered = planGraph(
       (g) => {
         const input = (name: string, heads: number) =>
@@ -62,10 +79,7 @@ class AttentionProbe implements Disposable {
     );
     const parts = { weights: { get: () => null }, cache: this.#cache, flashAttention };
     using plan = new Plan(this.#backend, lowered, shape, parts);
-    const mask = new Uint16Array(n_tokens * n_kv).fill(0xfc00);
-    for (let i = 0; i < n_tokens; i++) mask.fill(0, i * n_kv, i * n_kv + n_past + i + 1);
-    plan.set("kq_mask", mask);
-    plan.set("kv_rows", BigInt64Array.from({ length: n_tokens }, (_, i) => BigInt(n_past + i)));
+    this.#cache.place(plan, spans, n_blocks);
     for (const [name, heads] of [["q", n_head], ["k", n_head_kv], ["v", n_head_kv]] as const) {
       plan.set(name, noise(n_embd_head * heads * n_tokens, name.charCodeAt(0) + n_past));
     }
@@ -81,13 +95,50 @@ class AttentionProbe implements Disposable {
 }
 
 const layouts: [string, Heads][] = [
-  ["a key head for each query head", { n_head: 4, n_head_kv: 4, n_embd_head: 16 }],
-  ["grouped key heads", { n_head: 6, n_head_kv: 3, n_embd_head: 16 }],
-  ["one key head for all", { n_head: 5, n_head_kv: 1, n_embd_head: 16 }],
-  ["a single head", { n_head: 1, n_head_kv: 1, n_embd_head: 16 }],
+  ["a key head for each query head", { n_head: 4, n_head_kv: 4, n_embd_head: 24 }],
+  ["grouped key heads", { n_head: 6, n_head_kv: 3, n_embd_head: 24 }],
+  ["one key head for all", { n_head: 5, n_head_kv: 1, n_embd_head: 24 }],
+  ["a single head", { n_head: 1, n_head_kv: 1, n_embd_head: 24 }],
   ["heads of our kernel", { n_head: 9, n_head_kv: 3, n_embd_head: 64 }],
   ["large heads of our kernel", { n_head: 5, n_head_kv: 1, n_embd_head: 128 }],
 ];
+
+describe("Cells of q8_0 and f32", () => {
+  // 96 is whole blocks of 32 and has our kernel, 80 is none, so that ggml attends to q8_0.
+  test.each(["q8_0", "f32"] as const)("give what cells of f16 give, %s", async (type) => {
+    for (const n_embd_head of [96, 80]) {
+      const heads = { n_head: 6, n_head_kv: 2, n_embd_head };
+      using library = await Library.open();
+      using half = new AttentionProbe(library, heads, 2);
+      using other = new AttentionProbe(library, heads, 2, type);
+      const [expected, found] = [half.attend(0, 150, true), other.attend(0, 150, true)];
+      const worst = expected.reduce((max, x, i) => Math.max(max, Math.abs(x - found[i]!)), 0);
+      // q8_0 keeps numbers of up to 2 to 2 / 127 / 2.
+      expect(worst).toBeLessThan(type === "q8_0" ? 0.05 : 5e-3);
+    }
+  });
+});
+
+describe("Blocks", () => {
+  test("of sequences may lie anywhere: a batch gives each the bits that it has alone", async () => {
+    const heads = { n_head: 9, n_head_kv: 3, n_embd_head: 64 };
+    using library = await Library.open();
+    using probe = new AttentionProbe(library, heads, 2, "f16", 2);
+    using alone = new AttentionProbe(library, heads, 2);
+    const [first, second] = [[], []] as [number[], number[]];
+    // Their blocks lie by turns.
+    for (const n_past of [0, 60, 120]) {
+      for (const blocks of [first, second]) probe.attend(n_past, 60, true, [blocks]);
+    }
+    alone.attend(0, 60, true);
+    alone.attend(60, 60, true);
+    alone.attend(120, 60, true);
+    expect(first).toEqual([0, 2, 4]);
+    const rows = probe.attend(180, 1, true, [second, first]);
+    const row = alone.attend(180, 1, true);
+    expect(sameBits(rows.subarray(0, row.length), row)).toBe(true);
+  });
+});
 
 describe("Flash attention of one token", () => {
   test.each(layouts)("is that of the plain soft max, %s", async (_name, heads) => {
@@ -114,11 +165,12 @@ describe("Flash attention of one token", () => {
 });
 
 describe("The fast paths", () => {
-  test("give a token the same bits alone and among others", async () => {
+  const types = ["f16", "f32", "q8_0"] as const;
+  test.each(types)("give a token the same bits alone and among others, %s", async (cacheType) => {
     const prompt = Array.from({ length: 150 }, (_, i) => 1000 + (i * 7919) % 40_000);
     const { path } = resolveModel("smollm2");
-    using together = await LogitsProbe.open(path, DEFAULT);
-    using alone = await LogitsProbe.open(path, DEFAULT);
+    using together = await LogitsProbe.open(path, { ...DEFAULT, cacheType });
+    using alone = await LogitsProbe.open(path, { ...DEFAULT, cacheType });
     const rows = together.logits(prompt);
     prompt.forEach((id, i) => {
       expect(sameBits(alone.logits([id], i)[0]!, rows[i]!)).toBe(true);

@@ -7,6 +7,8 @@
 import { KvCache } from "../../src/cache/kv_cache.ts";
 import { weightLookup } from "../../src/core/tensors.ts";
 import { Backend, Plan } from "../../src/ggml/backend.ts";
+import type { CellType } from "../../src/ggml/emit.ts";
+import { attends } from "../../src/ggml/emit.ts";
 import { Library } from "../../src/ggml/library.ts";
 import { packsOf, Weights } from "../../src/ggml/weights.ts";
 import { readGguf } from "../../src/gguf/reader.ts";
@@ -21,7 +23,7 @@ export interface ProbeOptions {
   fused: boolean;
   flashAttention: boolean;
   repack: boolean;
-  cacheType: "f16" | "f32";
+  cacheType: CellType;
 }
 
 /** The graph as it was recorded, in f32 where the file allows it. */
@@ -47,6 +49,7 @@ export class LogitsProbe implements Disposable {
   readonly hparams: Hparams;
   readonly #resources: DisposableStack;
   readonly #cache: KvCache;
+  readonly #blocks: number[] = [];
   readonly #plan: (shape: BatchShape) => Plan;
 
   private constructor(
@@ -69,13 +72,12 @@ export class LogitsProbe implements Disposable {
     const library = resources.use(await Library.open());
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup = weightLookup(gguf);
-    const rewrites = options.fused
-      ? cpuRewrites(packsOf(library, options), options.flashAttention)
-      : [];
+    const { repack, flashAttention, cacheType } = options;
+    const own = attends(library, flashAttention, cacheType, hp.n_embd_head);
+    const rewrites = options.fused ? cpuRewrites(packsOf(library, options), own) : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, rewrites);
-    const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
-    const { repack, flashAttention, cacheType } = options;
+    const one = { n_tokens: 1, n_streams: 1, n_blocks: 1, n_outputs: 1 };
     const weights = resources.use(Weights.load(library, gguf, lowered(one), { repack }));
     const cache = resources.use(
       new KvCache(library, {
@@ -94,14 +96,12 @@ export class LogitsProbe implements Disposable {
   /** Logits of every one of `tokens` behind `n_past` earlier ones, a row each. */
   logits(tokens: readonly number[], n_past = 0): Float32Array[] {
     const n = tokens.length;
-    const n_kv = this.#cache.reserve(0, n_past + n);
-    using plan = this.#plan({ n_tokens: n, n_streams: 1, stream0: 0, n_kv, n_outputs: n });
-    const mask = new Uint16Array(n * n_kv).fill(0xfc00);
-    for (let i = 0; i < n; i++) mask.fill(0, i * n_kv, i * n_kv + n_past + i + 1);
+    const spans = [{ blocks: this.#blocks, n_past, n_tokens: n }];
+    const n_blocks = this.#cache.reserve(spans);
+    using plan = this.#plan({ n_tokens: n, n_streams: 1, n_blocks, n_outputs: n });
     plan.set("tokens", Int32Array.from(tokens));
     plan.set("pos", Int32Array.from(tokens, (_, i) => n_past + i));
-    plan.set("kv_rows", BigInt64Array.from(tokens, (_, i) => BigInt(n_past + i)));
-    plan.set("kq_mask", mask);
+    this.#cache.place(plan, spans, n_blocks);
     plan.compute();
     const { n_vocab } = this.hparams;
     const all = new Float32Array(n * n_vocab);

@@ -1,0 +1,232 @@
+//! Products of a chunk of keys with queries, in two ways that give the same bits: keys as rows, for
+//! few queries, and as columns of f32 that many queries share. A product is sixteen sums, of what
+//! is 16 apart, that one tree adds up.
+const std = @import("std");
+const builtin = @import("builtin");
+const cell = @import("cell.zig");
+const half = @import("half.zig");
+
+const F = half.F;
+const lanes = half.lanes;
+
+/// Keys of a chunk, cells of a block.
+pub const chunk_len = 64;
+/// Largest head.
+pub const n_embd_head_max = 512;
+/// Of the keys of a chunk.
+pub const Scores = [chunk_len]f32;
+
+/// Whether registers hold sixteen floats.
+pub const is_wide = builtin.cpu.arch == .x86_64 and
+    std.Target.x86.featureSetHas(builtin.cpu.features, .avx512f);
+/// Vectors that registers hold, without what a loop needs beside its sums.
+pub const registers = if (is_wide) 24 else 6;
+/// Vectors of keys that are computed at once.
+const columns_at_once = if (is_wide) 2 else 1;
+
+/// Rows of a chunk, a key each; those behind the last are the last once more.
+pub const Rows = struct {
+    first: [*]const u8,
+    /// Bytes from one row to the next.
+    stride: usize,
+    last: usize,
+
+    pub inline fn row(rows: Rows, index: usize) [*]const u8 {
+        return rows.first + @min(index, rows.last) * rows.stride;
+    }
+
+    /// Asks for a row that is read soon: the processor does not see it coming, for each head's part
+    /// of a cell lies apart.
+    pub inline fn ask(rows: Rows, index: usize, bytes: usize) void {
+        var at: usize = 0;
+        while (at < bytes) : (at += 64) @prefetch(rows.first + index * rows.stride + at, .{});
+    }
+};
+
+/// Dot products of keys with `n` heads, as many at once as there are registers for.
+pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
+    return struct {
+        const at_once = std.math.floorPowerOfTwo(usize, @min(lanes, registers / n));
+
+        /// `count` keys from `first` on. Each head's vector has lanes / count sums of every key,
+        /// which halve() adds up.
+        pub inline fn of(
+            comptime count: usize,
+            comptime first: usize,
+            q: [n][*]const f32,
+            n_vectors: usize,
+            keys: Rows,
+        ) [n]F {
+            var sums: [n]F = undefined;
+            if (count > at_once) {
+                const some = of(count / 2, first, q, n_vectors, keys);
+                const others = of(count / 2, first + count / 2, q, n_vectors, keys);
+                inline for (&sums, some, others) |*sum, a, b| sum.* = halve(count, a, b);
+                return sums;
+            }
+            var dots: [n][count]F = @splat(@splat(@splat(0)));
+            for (0..n_vectors) |i| {
+                inline for (0..count) |key| {
+                    const k = cell.load(type_, keys.row(first + key), i);
+                    inline for (&dots, q) |*dot, one| {
+                        dot[key] = half.multiplyAdd(k, floats(one + lanes * i), dot[key]);
+                    }
+                }
+            }
+            inline for (&sums, dots) |*sum, dot| sum.* = tree(count, dot);
+            return sums;
+        }
+    };
+}
+
+inline fn tree(comptime count: usize, sums: [count]F) F {
+    if (count == 1) return sums[0];
+    const middle = count / 2;
+    return halve(count, tree(middle, sums[0..middle].*), tree(middle, sums[middle..].*));
+}
+
+/// Two vectors with 2 * lanes / count sums of each key become one with half as many of each: those
+/// lanes / count apart are added. So the sixteen products of a key are added up in one order,
+/// whatever it is computed with.
+inline fn halve(comptime count: usize, a: F, b: F) F {
+    const step: i32 = lanes / count;
+    comptime var low: [lanes]i32 = undefined;
+    comptime var high: [lanes]i32 = undefined;
+    comptime {
+        // The last two steps stay within 128 bits, where shuffles cost less.
+        for (0..lanes) |at| {
+            const lane: i32 = switch (count) {
+                2 => at % 8,
+                4 => at % 4 + at / 4 % 2 * 8,
+                8 => at % 2 + at / 4 * 4,
+                16 => at % 2 * 2 + at / 4 * 4,
+                else => unreachable,
+            };
+            const second = if (count <= 4) at >= 8 else at % 4 >= 2;
+            low[at] = if (second) ~lane else lane;
+            high[at] = if (second) ~(lane + step) else lane + step;
+        }
+    }
+    return @shuffle(f32, a, b, low) + @shuffle(f32, a, b, high);
+}
+
+/// The sums as halve() leaves them, by key.
+pub inline fn inKeyOrder(sums: F) F {
+    comptime var order: [lanes]i32 = undefined;
+    comptime for (0..lanes) |key| {
+        order[key] = key % 4 * 4 + key / 4;
+    };
+    return @shuffle(f32, sums, undefined, order);
+}
+
+/// Keys of a chunk as f32 [lanes, n_embd_head] for each sixteen of them.
+pub const Columns = struct {
+    vectors: [chunk_len / lanes][n_embd_head_max]F,
+
+    pub inline fn read(
+        columns: *Columns,
+        comptime type_: cell.Type,
+        rows: Rows,
+        n_vectors: usize,
+    ) void {
+        for (0..rows.last / lanes + 1) |sixteen| {
+            for (0..n_vectors) |i| {
+                var square: [lanes]F = undefined;
+                inline for (&square, 0..) |*one, key| {
+                    one.* = cell.load(type_, rows.row(lanes * sixteen + key), i);
+                }
+                columns.vectors[sixteen][lanes * i ..][0..lanes].* = transposed(square);
+            }
+        }
+    }
+
+    /// Products with `n` queries, of the first `n_keys` keys and some more.
+    pub inline fn dots(
+        columns: *const Columns,
+        comptime n: usize,
+        q: [n][*]const f32,
+        n_vectors: usize,
+        n_keys: usize,
+        scores: *[n]Scores,
+    ) void {
+        // Loops of a known length become none.
+        switch (n_vectors) {
+            inline 4, 8 => |known| columns.dotsOf(n, q, known, n_keys, scores),
+            else => columns.dotsOf(n, q, n_vectors, n_keys, scores),
+        }
+    }
+
+    inline fn dotsOf(
+        columns: *const Columns,
+        comptime n: usize,
+        q: [n][*]const f32,
+        n_vectors: usize,
+        n_keys: usize,
+        scores: *[n]Scores,
+    ) void {
+        var first: usize = 0;
+        while (first < (n_keys + lanes - 1) / lanes) : (first += columns_at_once) {
+            const sums = columns.sumsOf(n, 1, 0, first, q, n_vectors);
+            inline for (scores, sums) |*score, sum| {
+                inline for (sum, 0..) |s, c| score[lanes * (first + c) ..][0..lanes].* = s;
+            }
+        }
+    }
+
+    /// The sums `lane`, `lane + step` and so on of a key, added up in the order of halve().
+    inline fn sumsOf(
+        columns: *const Columns,
+        comptime n: usize,
+        comptime step: usize,
+        comptime lane: usize,
+        first: usize,
+        q: [n][*]const f32,
+        n_vectors: usize,
+    ) [n][columns_at_once]F {
+        var sums: [n][columns_at_once]F = @splat(@splat(@splat(0)));
+        if (step < lanes) {
+            const some = columns.sumsOf(n, 2 * step, lane, first, q, n_vectors);
+            const others = columns.sumsOf(n, 2 * step, lane + step, first, q, n_vectors);
+            inline for (&sums, some, others) |*sum, as, bs| {
+                inline for (sum, as, bs) |*s, a, b| s.* = a + b;
+            }
+            return sums;
+        }
+        for (0..n_vectors) |i| {
+            const d = lanes * i + lane;
+            inline for (0..columns_at_once) |c| {
+                const k = columns.vectors[first + c][d];
+                inline for (&sums, q) |*sum, one| {
+                    sum[c] = half.multiplyAdd(k, @splat(one[d]), sum[c]);
+                }
+            }
+        }
+        return sums;
+    }
+};
+
+/// Row i becomes column i.
+inline fn transposed(square: [lanes]F) [lanes]F {
+    var rows = square;
+    comptime var step = lanes / 2;
+    inline while (step > 0) : (step /= 2) {
+        // Where the step's bit of row and column differ, they change places.
+        comptime var low: [lanes]i32 = undefined;
+        comptime var high: [lanes]i32 = undefined;
+        comptime for (0..lanes) |at| {
+            low[at] = if (at & step == 0) at else ~@as(i32, at - step);
+            high[at] = if (at & step == 0) at + step else ~@as(i32, at);
+        };
+        inline for (0..lanes) |at| if (at & step == 0) {
+            const a, const b = .{ rows[at], rows[at + step] };
+            rows[at] = @shuffle(f32, a, b, low);
+            rows[at + step] = @shuffle(f32, a, b, high);
+        };
+    }
+    return rows;
+}
+
+/// Sixteen of them.
+pub inline fn floats(from: [*]const f32) F {
+    return @as(*align(4) const F, @ptrCast(from)).*;
+}
