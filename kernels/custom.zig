@@ -31,6 +31,16 @@ pub fn share(ith: c_int, nth: c_int) Share {
     return .{ .index = @intCast(ith), .count = @intCast(nth) };
 }
 
+/// A number above 0 that travels as the pointer that ggml hands on.
+pub fn fromCount(count: usize) ?*anyopaque {
+    return @ptrFromInt(count);
+}
+
+/// The number that was handed on.
+pub fn toCount(userdata: ?*anyopaque) usize {
+    return @intFromPtr(userdata);
+}
+
 /// A number that travels as the pointer that ggml hands on; never null for a number above 0.
 pub fn fromFloat(value: f32) ?*anyopaque {
     return @ptrFromInt(@as(u32, @bitCast(value)));

@@ -7,6 +7,7 @@ const log = @import("log.zig");
 const tensor = @import("tensor.zig");
 const attention = @import("attention.zig");
 const compute = @import("compute.zig");
+const experts = @import("experts.zig");
 const packed_weight = @import("packed.zig");
 const rope = @import("rope.zig");
 const row = @import("row.zig");
@@ -221,6 +222,26 @@ export fn sluice_rope_cache(
         .k_cells = given("k_cells", k_cells) catch return null,
         .v_cells = given("v_cells", v_cells) catch return null,
         .rows = given("rows", rows) catch return null,
+    }) catch null;
+}
+
+export fn sluice_experts(
+    context: ?*ggml.Context,
+    values: ?*ggml.Tensor,
+    router: ?*ggml.Tensor,
+    gate_up: ?*ggml.Tensor,
+    down: ?*ggml.Tensor,
+    n_used: i32,
+    added: ?*ggml.Tensor,
+) ?*ggml.Tensor {
+    const c = given("context", context) catch return null;
+    return experts.node(c, .{
+        .values = given("values", values) catch return null,
+        .router = given("router", router) catch return null,
+        .gate_up = given("gate_up", gate_up) catch return null,
+        .down = given("down", down) catch return null,
+        .n_used = count("n_used", n_used) catch return null,
+        .added = added,
     }) catch null;
 }
 

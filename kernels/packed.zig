@@ -17,10 +17,18 @@ pub fn accepts(type_: c_int, n_in: usize, n_out: usize) bool {
 
 /// The layout of a weight in panels.
 fn layoutOf(weight: *const ggml.Tensor) failure.Error!product.Weight {
+    if (weight.ne[2] != 1) {
+        return failure.set("Cannot use {d} weights in panels as one", .{weight.ne[2]});
+    }
+    return stackOf(weight);
+}
+
+/// The layout of the first of several weights [n_in, n_out, n] in panels, one behind another.
+pub fn stackOf(weight: *const ggml.Tensor) failure.Error!product.Weight {
     const n_in: usize = @intCast(weight.ne[0]);
     const n_out: usize = @intCast(weight.ne[1]);
     const type_ = @backingInt(weight.type);
-    if (!accepts(type_, n_in, n_out) or weight.ne[2] != 1 or weight.ne[3] != 1) {
+    if (!accepts(type_, n_in, n_out) or weight.ne[3] != 1) {
         return failure.set(
             "Cannot use a weight of type {d} [{d}, {d}] in panels",
             .{ type_, n_in, n_out },
@@ -38,7 +46,7 @@ fn layoutOf(weight: *const ggml.Tensor) failure.Error!product.Weight {
 
 /// Puts rows of a file into the panels of `weight`, from byte `at` on, on all threads.
 pub fn fill(weight: *ggml.Tensor, at: usize, rows: []const u8) failure.Error!void {
-    const layout = try layoutOf(weight);
+    const layout = try stackOf(weight);
     const panel_bytes = layout.panelBytes();
     if (rows.len % panel_bytes != 0 or at % panel_bytes != 0) {
         return failure.set(
@@ -160,7 +168,8 @@ pub fn getRows(
     return custom.node(context, .f32, ne, &.{ weight, ids }, &rowsNode, null);
 }
 
-fn kernels() *const product.Functions {
+/// The products of this processor.
+pub fn kernels() *const product.Functions {
     // accepts() lets no weight get here on other processors.
     if (!product.exists) unreachable;
     return &variant.kernels().product;

@@ -12,8 +12,10 @@ test {
     _ = @import("cpu/angle.zig");
     _ = @import("cpu/columns.zig");
     _ = @import("cpu/rope_test.zig");
-    _ = @import("packed_test.zig");
     _ = @import("rope_test.zig");
+    _ = @import("cpu/experts_test.zig");
+    _ = @import("packed_test.zig");
+    _ = @import("experts_test.zig");
     _ = @import("cpu/scratch.zig");
     _ = @import("cpu/crowd.zig");
     _ = @import("cpu/pool_test.zig");

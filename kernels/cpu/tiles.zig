@@ -27,11 +27,18 @@ pub const Rows = extern struct {
     stride: usize,
     n_in: usize,
     n_tokens: usize,
+    /// i32 [n_tokens]: the row that each token has; its own without them.
+    ids: ?[*]const i32 = null,
     /// What happens to a row first.
     first: First = .nothing,
     /// f32 [n_in], for rms_norm
     weight: ?[*]const f32 = null,
     eps: f32 = 0,
+
+    fn of(rows: *const Rows, token: usize) [*]const f32 {
+        const id: usize = if (rows.ids) |ids| @intCast(ids[token]) else token;
+        return rows.values + id * rows.stride;
+    }
 
     pub const First = enum(c_int) {
         nothing,
@@ -72,14 +79,14 @@ fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, shar
         var scales: [tile_tokens]f32 = undefined;
         // Threads that share a tile each look at its whole rows: a barrier would cost more.
         if (what == .rms_norm) for (scales[0..n], token..) |*scale, t| {
-            scale.* = normScale((rows.values + t * rows.stride)[0..rows.n_in], rows.eps);
+            scale.* = normScale(rows.of(t)[0..rows.n_in], rows.eps);
         };
         var group: Group = .{};
         for (first_block..end_block) |k| {
             const from = k * block_len;
             const block = tile + k * n * token_bytes;
             for (0..n) |i| {
-                const row = rows.values + (token + i) * rows.stride;
+                const row = rows.of(token + i);
                 const values: Block = row[from..][0..block_len].*;
                 group.add(switch (what) {
                     .nothing => values,
@@ -109,7 +116,7 @@ inline fn normScale(row: []const f32, eps: f32) f32 {
 }
 
 /// The sum of all, by halves.
-fn sumOf(values: anytype) f32 {
+pub fn sumOf(values: anytype) f32 {
     const n = @typeInfo(@TypeOf(values)).vector.len;
     if (n == 1) return values[0];
     const halves: [2]@Vector(n / 2, f32) = @bitCast(values);

@@ -3,6 +3,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const attention = @import("attention.zig");
+const experts = @import("experts.zig");
 const logits = @import("logits.zig");
 const product = @import("product.zig");
 const rope = @import("rope.zig");
@@ -12,6 +13,7 @@ pub const panic = std.debug.no_panic;
 
 pub const Kernels = extern struct {
     attention: attention.Functions,
+    experts: experts.Functions,
     logits: logits.Functions,
     product: if (product.exists) product.Functions else void,
     rope: rope.Functions,
@@ -19,6 +21,7 @@ pub const Kernels = extern struct {
 
 pub const kernels: Kernels = .{
     .attention = attention.vector,
+    .experts = experts.vector,
     .logits = logits.vector,
     .product = if (product.exists) product.vector else {},
     .rope = rope.vector,

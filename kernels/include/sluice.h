@@ -149,14 +149,26 @@ struct ggml_tensor *sluice_rope_table(
     float ext_factor, float attn_factor, float beta_fast, float beta_slow);
 /*
  * A graph node that turns q by such a table, f32 [n_embd_head * n_head, n_tokens], NULL on failure,
- * and writes k, turned, and v to the cache: k_cells and v_cells are f16, f32 or
- * q8_0 [n_embd_head * n_head_kv, n_cells], rows is i64 [n_tokens], the cell of each token. q, k and v
+ * and writes k, turned, and v to the cache: k_cells and v_cells are f16, f32 or q8_0
+ * [n_embd_head * n_head_kv, n_cells], rows is i64 [n_tokens], the cell of each token. q, k and v
  * are f32 [n_embd_head, heads, n_tokens]; their tokens may lie apart.
  */
 struct ggml_tensor *sluice_rope_cache(
     struct ggml_context *context, struct ggml_tensor *q, struct ggml_tensor *k,
     struct ggml_tensor *v, struct ggml_tensor *table, struct ggml_tensor *k_cells,
     struct ggml_tensor *v_cells, struct ggml_tensor *rows);
+/*
+ * Graph nodes of a mixture of experts. values are f32 [n_embd, n_tokens], router is f32 [n_embd,
+ * n_expert], gate_up [n_embd, 2 n_ff, n_expert] and down [n_ff, n_embd, n_expert] lie in panels. A
+ * token goes through the n_used experts whose products with the router are largest, the first of
+ * equal ones: its gate_up, SwiGLU, its down. What they give is added with the soft max of those
+ * products, and to added, f32 of the values' shape, unless that is NULL. f32 [n_embd, n_tokens],
+ * NULL on failure. A token has the same bits in any batch and for any number of threads.
+ */
+struct ggml_tensor *sluice_experts(
+    struct ggml_context *context, struct ggml_tensor *values, struct ggml_tensor *router,
+    struct ggml_tensor *gate_up, struct ggml_tensor *down, int32_t n_used,
+    struct ggml_tensor *added);
 
 /* 1 if sluice_attention() takes heads of this size in cells of this ggml_type, else 0. */
 int32_t sluice_attends(int32_t type, int32_t n_embd_head);

@@ -66,7 +66,7 @@ export function attends(
 }
 
 /** Most ggml nodes and views that one lowered node becomes. */
-export const NODES_PER_OP = 16;
+export const NODES_PER_OP = 24;
 
 /** Emits the whole graph. */
 export function emit(lowered: Lowered, target: EmitTarget): Emitted {
@@ -141,6 +141,13 @@ class Emission {
         return n.ggml_swiglu_split(ctx, a, b);
       case "swiglu":
         return n.ggml_swiglu(ctx, a);
+      case "moe":
+        return this.#moe(node as Node<"moe">, sources);
+      case "moe_packed": {
+        const [x, router, gate_up, down, added = null] = sources as Pointer[];
+        const out = n.sluice_experts(ctx, x!, router!, gate_up!, down!, op.n_expert_used, added);
+        return this.#t.library.handle(out, "go through experts");
+      }
       case "reshape":
         return this.#reshape(node as Node<"reshape">, a);
       case "slice": {
@@ -161,6 +168,34 @@ class Emission {
     n.ggml_set_input(tensor);
     this.inputs.set(name, tensor);
     return tensor;
+  }
+
+  /** A mixture of experts by ggml's own ops, for weights that are not in panels. */
+  #moe({ op, src }: Node<"moe">, sources: readonly Pointer[]): Pointer {
+    const { native: n, ctx } = this.#t;
+    const [a, router, gate, up, down] = sources as [Pointer, Pointer, Pointer, Pointer, Pointer];
+    const [n_embd, n_tokens] = [big(src[0]!.ne[0]), big(src[0]!.ne[1])];
+    const [n_expert, n_used] = [big(src[1]!.ne[1]), big(op.n_expert_used)];
+    const dense = src[0]!.op.kind === "slice" ? n.ggml_cont(ctx, a) : a;
+    const scores = n.ggml_mul_mat(ctx, router, dense); // [n_expert, n_tokens]
+    // Their soft max is sorted, because it is NaN for all or for none: ggml's sort may leave its row
+    // where only some values are.
+    const probs = n.ggml_soft_max_ext(ctx, scores, null, 1, 0);
+    const ids = n.ggml_argsort_top_k(ctx, probs, op.n_expert_used); // i32 [n_used, n_tokens]
+    const each = n.ggml_reshape_3d(ctx, scores, 1n, n_expert, n_tokens);
+    const chosen = n.ggml_reshape_2d(ctx, n.ggml_get_rows(ctx, each, ids), n_used, n_tokens);
+    const weights = n.ggml_soft_max_ext(ctx, chosen, null, 1, 0);
+
+    const x = n.ggml_reshape_3d(ctx, dense, n_embd, 1n, n_tokens);
+    const hidden = n.ggml_swiglu_split(
+      ctx,
+      n.ggml_mul_mat_id(ctx, gate, x, ids),
+      n.ggml_mul_mat_id(ctx, up, x, ids),
+    ); // [n_ff, n_used, n_tokens]
+    const out = n.ggml_mul_mat_id(ctx, down, hidden, ids); // [n_embd, n_used, n_tokens]
+    const by_expert = n.ggml_cont(ctx, n.ggml_permute(ctx, out, 1, 0, 2, 3));
+    const parts = n.ggml_reshape_3d(ctx, weights, n_used, 1n, n_tokens);
+    return n.ggml_reshape_2d(ctx, n.ggml_mul_mat(ctx, by_expert, parts), n_embd, n_tokens);
   }
 
   /** Rows of a slice lie apart, so their values cannot become one run: each row is split. */

@@ -273,6 +273,7 @@ export class Weights implements Disposable {
 /** How an op reads a weight that is its source number `i`. */
 export function weightUse({ kind }: Op, i: number): WeightUse {
   if (i === 0 && kind === "mul_mat") return "product";
+  if (kind === "moe_packed") return i === 2 || i === 3 ? "packed" : "rows";
   const reads_panels = kind === "mul_mat_packed" || kind === "get_rows_packed";
   return i === 0 && reads_panels ? "packed" : "rows";
 }
@@ -288,9 +289,16 @@ function wantedBy(lowered: Lowered, file: WeightFile): Wanted[] {
   }
   return lowered.nodes.flatMap(({ id, op, type, ne }) => {
     if (op.kind !== "weight") return [];
-    const ranges = op.parts.map((name) => file.tensors.get(name)!);
+    const ranges = pieces(op.parts.map((name) => file.tensors.get(name)!), ne[2]);
     return [...uses.get(id) ?? []].map((use) => ({ key: key(op.parts), use, type, ne, ranges }));
   });
+}
+
+/** Where the bytes of a joined weight lie, in order: those of each of `n` matrices, part by part. */
+function pieces(parts: Wanted["ranges"], n: number): Wanted["ranges"] {
+  const matrix = (i: number): Wanted["ranges"] =>
+    parts.map(({ offset, size }) => ({ offset: offset + i * size / n, size: size / n }));
+  return Array.from({ length: n }, (_, i) => matrix(i)).flat();
 }
 
 function key(parts: readonly string[]): string {

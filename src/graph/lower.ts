@@ -58,6 +58,20 @@ class Products {
     return lowering.g.mul_mat_packed(w, this.#quantize(x, lowering), added);
   }
 
+  /** A mixture of experts whose weights are kept in panels; else undefined. */
+  experts({ op, src }: Tensor, { g, lowered }: Lowering, added?: Tensor): Tensor | undefined {
+    if (op.kind !== "moe") return undefined;
+    const [x, router, gate, up, down] = src as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const pack = [gate, up, down].every(({ type, ne }) => this.#packs(type, ne[0], ne[1]));
+    if (!pack || gate.type !== up.type || router.type !== "f32") return undefined;
+    const weights = {
+      router: g.concat_weights(partsOf(router)!),
+      gate_up: g.concat_weights([...partsOf(gate)!, ...partsOf(up)!]),
+      down: g.concat_weights(partsOf(down)!),
+    };
+    return g.moe_packed(lowered(x), weights, op.n_expert_used, added && lowered(added));
+  }
+
   /** Gate and up as one product, when SwiGLU alone reads them; else undefined. */
   gateUp(node: Tensor, lowering: Lowering): Tensor | undefined {
     if (node.op.kind !== "swiglu_split") return undefined;
@@ -128,14 +142,16 @@ class Products {
   }
 }
 
-/** What is added to a product with panels is added where its sums are written. */
+/** What is added to a product with panels, or to experts, is added where its sums are written. */
 const addToProduct = (products: Products): Rewrite => ({
   name: "add_to_product",
   apply(node, lowering) {
     const [product, added] = node.src;
-    if (node.op.kind !== "add" || products.kin(product!, lowering).length !== 1) return undefined;
+    if (node.op.kind !== "add") return undefined;
     const isWhole = added!.ne.every((n, i) => n === product!.ne[i]);
     if (!isWhole || lowering.readers(product!).length !== 1) return undefined;
+    if (product!.op.kind === "moe") return products.experts(product!, lowering, added);
+    if (products.kin(product!, lowering).length !== 1) return undefined;
     const [w, x] = product!.src;
     const weight = lowering.g.concat_weights(partsOf(w)!);
     return products.product(weight, x!, lowering, lowering.lowered(added!));
@@ -158,6 +174,12 @@ const joinGateUp = (products: Products): Rewrite => ({
 const packProduct = (products: Products): Rewrite => ({
   name: "pack_product",
   apply: (node, lowering) => products.packed(node, lowering),
+});
+
+/** Mixtures of experts go through panels, the tokens of each expert together. */
+const packExperts = (products: Products): Rewrite => ({
+  name: "pack_experts",
+  apply: (node, lowering) => products.experts(node, lowering),
 });
 
 /**
@@ -224,6 +246,7 @@ export function cpuRewrites(packs: Packs, attends = true): Rewrite[] {
     addToProduct(products),
     joinGateUp(products),
     packProduct(products),
+    packExperts(products),
     readPanels(products),
     ...attends ? [ropeIntoCache()] : [],
   ];

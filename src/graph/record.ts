@@ -40,6 +40,18 @@ export interface AttentionParams {
   kq_scale: number;
 }
 
+/** The weights of a mixture of experts. */
+export interface ExpertWeights {
+  /** [n_embd, n_expert] */
+  router: Tensor;
+  /** [n_embd, n_ff, n_expert] */
+  gate: Tensor;
+  /** [n_embd, n_ff, n_expert] */
+  up: Tensor;
+  /** [n_ff, n_embd, n_expert] */
+  down: Tensor;
+}
+
 /** One op with its parameters. */
 export type Op =
   | { kind: "weight"; parts: readonly string[] }
@@ -58,6 +70,8 @@ export type Op =
   | ({ kind: "rope_table" } & RopeParams)
   | { kind: "swiglu_split" }
   | { kind: "swiglu" }
+  | { kind: "moe"; n_expert_used: number }
+  | { kind: "moe_packed"; n_expert_used: number }
   | { kind: "reshape" }
   | { kind: "slice"; first: number }
   | ({ kind: "attention" } & AttentionParams);
@@ -103,8 +117,8 @@ export class Graph {
   }
 
   /**
-   * Several weights `[n_in, n_out_i]` of one type as one weight `[n_in, sum of n_out_i]`, joined
-   * when they are loaded.
+   * Several weights `[n_in, n_out_i, n]` of one type as one weight `[n_in, sum of n_out_i, n]`,
+   * joined when they are loaded.
    */
   concat_weights(names: readonly string[]): Tensor {
     const key = names.join("\0");
@@ -122,8 +136,8 @@ export class Graph {
       if (type !== first.type || ne[0] !== first.ne[0]) {
         fail("concat_weights", `the parts ${names.join(", ")} differ in type or row length`);
       }
-      if (parts.length > 1 && (ne[2] !== 1 || ne[3] !== 1)) {
-        fail("concat_weights", `the parts ${names.join(", ")} are not matrices`);
+      if (parts.length > 1 && (ne[2] !== first.ne[2] || ne[3] !== 1)) {
+        fail("concat_weights", `the parts ${names.join(", ")} are not as many matrices each`);
       }
       rows += ne[1];
     }
@@ -327,6 +341,66 @@ export class Graph {
     f32("swiglu", a);
     if (a.ne[0] % 2 !== 0) fail("swiglu", `rows of ${show(a)} are odd, expected two halves`);
     return this.#node({ kind: "swiglu" }, "f32", [a.ne[0] / 2, a.ne[1], a.ne[2], a.ne[3]], [a]);
+  }
+
+  /**
+   * Mixture of experts: SwiGLU layers, of which each token goes through those `n_expert_used` whose
+   * scores, its products with the router, are largest. What they give is added with the soft max of
+   * these scores. Shazeer et al. 2017, as Jiang et al. 2024 weigh it.
+   *
+   * @param a f32 [n_embd, n_tokens]
+   * @returns f32 [n_embd, n_tokens]
+   */
+  moe(a: Tensor, { router, gate, up, down }: ExpertWeights, n_expert_used: number): Tensor {
+    this.#experts("moe", a, [router, gate, down], n_expert_used);
+    if (!sameShape(gate, up) || gate.ne[1] !== down.ne[0]) {
+      fail("moe", `${show(gate)}, ${show(up)} and ${show(down)} do not belong together`);
+    }
+    const src = [a, router, gate, up, down];
+    return this.#node({ kind: "moe", n_expert_used }, "f32", a.ne, src);
+  }
+
+  /**
+   * `moe` with weights that lie in panels, those of gate and up joined, added to `added`.
+   *
+   * @param a f32 [n_embd, n_tokens], n_embd a multiple of 32
+   * @param router f32 [n_embd, n_expert]
+   * @param gate_up [n_embd, 2 n_ff, n_expert]
+   * @param down [n_ff, n_embd, n_expert]
+   * @param added f32 [n_embd, n_tokens]; default nothing
+   * @returns f32 [n_embd, n_tokens]
+   */
+  moe_packed(
+    a: Tensor,
+    { router, gate_up, down }: { router: Tensor; gate_up: Tensor; down: Tensor },
+    n_expert_used: number,
+    added?: Tensor,
+  ): Tensor {
+    this.#experts("moe_packed", a, [router, gate_up, down], n_expert_used);
+    f32("moe_packed", router);
+    if (gate_up.ne[1] !== 2 * down.ne[0]) {
+      fail("moe_packed", `${show(gate_up)} and ${show(down)} do not belong together`);
+    }
+    if (added !== undefined && !(added.type === "f32" && sameShape(added, a))) {
+      fail("moe_packed", `${show(added)} is not of the result's shape ${show(a)}`);
+    }
+    const src = [a, router, gate_up, down, ...added === undefined ? [] : [added]];
+    return this.#node({ kind: "moe_packed", n_expert_used }, "f32", a.ne, src);
+  }
+
+  #experts(kind: string, a: Tensor, weights: [Tensor, Tensor, Tensor], n_used: number): void {
+    f32(kind, a);
+    const [router, wide, down] = weights;
+    const [n_embd, n_expert] = router.ne;
+    const fit = a.ne[2] === 1 && a.ne[3] === 1 && router.ne[2] === 1 && router.ne[3] === 1 &&
+      [a.ne[0], wide.ne[0], down.ne[1]].every((n) => n === n_embd) &&
+      [wide, down].every(({ ne }) => ne[2] === n_expert && ne[3] === 1);
+    if (!fit || weights.some(({ op }) => op.kind !== "weight")) {
+      fail(kind, `${[a, ...weights].map(show).join(", ")} do not belong together`);
+    }
+    if (!Number.isInteger(n_used) || n_used < 1 || n_used > n_expert) {
+      fail(kind, `cannot choose ${n_used} of ${n_expert} experts`);
+    }
   }
 
   /**

@@ -1,9 +1,10 @@
 /**
- * The llama architecture: Llama 1 to 3, SmolLM2, Mistral and what else was published under that
- * name.
+ * The llama architecture: Llama 1 to 3, SmolLM2, Mistral, Mixtral and what else was published under
+ * that name.
  *
  * Touvron et al. 2023, with grouped-query attention, tied or separate output, biases and RoPE
- * scaling as the file has them. Mixtures of experts are not part of it.
+ * scaling as the file has them, and experts in place of the feed-forward layers where the file has
+ * some (Jiang et al. 2024).
  *
  * @module
  */
@@ -12,11 +13,11 @@ import type { Graph, RopeParams, Tensor } from "../graph/record.ts";
 import type { Architecture, BatchInputs, ExpectedTensor, Hparams, Metadata } from "./model.ts";
 
 function hparams(m: Metadata, n_vocab: number): Hparams {
-  if (m.u32("llama.expert_count", 0) > 0) {
+  const n_expert = m.u32("llama.expert_count", 0);
+  const n_expert_used = n_expert > 0 ? m.u32("llama.expert_used_count") : 0;
+  if (n_expert > 0 && (n_expert_used < 1 || n_expert_used > n_expert)) {
     throw new ModelError(
-      `Cannot load the model: it has ${
-        m.u32("llama.expert_count")
-      } experts, expected a dense llama`,
+      `Cannot load the model: it uses ${n_expert_used} of ${n_expert} experts, expected 1 to all`,
     );
   }
   const n_embd = m.u32("llama.embedding_length");
@@ -31,6 +32,8 @@ function hparams(m: Metadata, n_vocab: number): Hparams {
     n_head_kv: m.u32("llama.attention.head_count_kv", n_head),
     n_embd_head,
     n_ff: m.u32("llama.feed_forward_length"),
+    n_expert,
+    n_expert_used,
     rms_norm_eps: m.f32("llama.attention.layer_norm_rms_epsilon"),
     rope: rope(m, m.u32("llama.rope.dimension_count", n_embd_head)),
   };
@@ -81,9 +84,19 @@ function tensors(hp: Hparams): ExpectedTensor[] {
     matrix("attn_v", n_embd, n_embd_kv);
     matrix("attn_output", n_embd_q, n_embd);
     list.push({ name: `blk.${il}.ffn_norm.weight`, ne: [n_embd] });
-    matrix("ffn_gate", n_embd, n_ff);
-    matrix("ffn_up", n_embd, n_ff);
-    matrix("ffn_down", n_ff, n_embd);
+    if (hp.n_expert === 0) {
+      matrix("ffn_gate", n_embd, n_ff);
+      matrix("ffn_up", n_embd, n_ff);
+      matrix("ffn_down", n_ff, n_embd);
+      continue;
+    }
+    const experts = (name: string, ...ne: number[]): void => {
+      list.push({ name: `blk.${il}.${name}.weight`, ne: [...ne, hp.n_expert] });
+    };
+    experts("ffn_gate_inp", n_embd);
+    experts("ffn_gate_exps", n_embd, n_ff);
+    experts("ffn_up_exps", n_embd, n_ff);
+    experts("ffn_down_exps", n_ff, n_embd);
   }
   return list;
 }
@@ -97,6 +110,11 @@ function graph(g: Graph, hp: Hparams, { tokens, pos, out_rows }: BatchInputs): T
     const product = g.mul_mat(g.weight(`${name}.weight`), x);
     const bias = g.weight_if_present(`${name}.bias`);
     return bias ? g.add(product, bias) : product;
+  };
+  const feed_forward = (x: Tensor, blk: string): Tensor => {
+    if (hp.n_expert > 0) return experts(g, hp, x, blk);
+    const gate = linear(x, `${blk}.ffn_gate`); // [n_ff, n_outputs]
+    return linear(g.swiglu_split(gate, linear(x, `${blk}.ffn_up`)), `${blk}.ffn_down`);
   };
   const freq_factors = g.weight_if_present("rope_freqs.weight");
 
@@ -119,15 +137,21 @@ function graph(g: Graph, hp: Hparams, { tokens, pos, out_rows }: BatchInputs): T
       x = g.get_rows(x, out_rows); // [n_embd, n_outputs]
     }
     const h = g.add(linear(attn, `${blk}.attn_output`), x);
-    const ffn_in = norm(h, `${blk}.ffn_norm`);
-    const ffn = g.swiglu_split(
-      linear(ffn_in, `${blk}.ffn_gate`),
-      linear(ffn_in, `${blk}.ffn_up`),
-    ); // [n_ff, n_outputs]
-    x = g.add(linear(ffn, `${blk}.ffn_down`), h);
+    x = g.add(feed_forward(norm(h, `${blk}.ffn_norm`), blk), h);
   }
   const output = g.weight_if_present("output.weight") ?? token_embd;
   return g.mul_mat(output, norm(x, "output_norm")); // [n_vocab, n_outputs]
+}
+
+function experts(g: Graph, { n_expert_used }: Hparams, x: Tensor, blk: string): Tensor {
+  const weight = (name: string): Tensor => g.weight(`${blk}.${name}.weight`);
+  const weights = {
+    router: weight("ffn_gate_inp"),
+    gate: weight("ffn_gate_exps"),
+    up: weight("ffn_up_exps"),
+    down: weight("ffn_down_exps"),
+  };
+  return g.moe(x, weights, n_expert_used);
 }
 
 /** The row of this architecture. */

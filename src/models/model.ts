@@ -32,8 +32,12 @@ export interface Hparams {
   n_head_kv: number;
   /** Values of one head. */
   n_embd_head: number;
-  /** Width of the feed-forward layer. */
+  /** Width of the feed-forward layer, or of each expert. */
   n_ff: number;
+  /** Experts of a layer; 0 where layers are dense. */
+  n_expert: number;
+  /** Experts that a token goes through. */
+  n_expert_used: number;
   rms_norm_eps: number;
   rope: RopeParams;
 }

@@ -106,6 +106,37 @@ describe("Weights", () => {
   });
 });
 
+describe("Weights of stacks of matrices", () => {
+  test("are joined matrix by matrix", () => {
+    // Two stacks of two matrices each; the first one is all ones, the second all twos and so on.
+    const n = 4;
+    const stack = (first: number): number[] => [...Array(n * n).fill(first), ...Array(n * n).fill(first + 1)];
+    const path = join(folder, "stacks");
+    const data = Float32Array.from([...stack(1), ...stack(3)]);
+    writeFileSync(path, new Uint8Array(data.buffer));
+    const size = data.byteLength / 2;
+    const stacks: WeightFile = {
+      file: path,
+      fileSize: data.byteLength,
+      dataOffset: 0,
+      tensors: new Map([["a", { offset: 0, size }], ["b", { offset: size, size }]]),
+    };
+    const g = new Graph(() => ({ type: "f32", ne: [n, n, 2, 1] }));
+    const joined = g.concat_weights(["a", "b"]);
+    const lowered = { nodes: [joined, g.reshape(joined, n * n * 4)], output: g.nodes[1] };
+    using weights = Weights.load(library, stacks, lowered);
+    const found = new Float32Array(data.length);
+    library.native.ggml_backend_tensor_get(
+      weights.get(["a", "b"], "rows"),
+      found,
+      0n,
+      BigInt(found.byteLength),
+    );
+    const rows = Array.from({ length: 4 }, (_, i) => found[i * n * n]);
+    expect(rows).toEqual([1, 3, 2, 4]);
+  });
+});
+
 describe("Backend", () => {
   test("stops when every member is cancelled, and computes when one is not", () => {
     const lowered = graph([]);

@@ -288,3 +288,53 @@ describe("ropeIntoCache", () => {
     expect(found).toContain("rope");
   });
 });
+
+describe("packExperts", () => {
+  const panels = (type: string, _: number, n_out: number): boolean =>
+    type === "q4_1" && n_out % 16 === 0;
+
+  function experts(g: Graph): Tensor {
+    const [router, gate, up, down] = ["router", "gate", "up", "down"].map((name) => g.weight(name));
+    const weights = { router: router!, gate: gate!, up: up!, down: down! };
+    return g.moe(g.input("x", "f32", 64, 3), weights, 2);
+  }
+
+  const shapes = (n_ff = 32, types: Record<string, string> = {}): WeightLookup => (name) => {
+    if (name === "router") return { type: types["router"] ?? "f32", ne: [64, 4, 1, 1] };
+    const type = types[name] ?? "q4_1";
+    return { type, ne: name === "down" ? [n_ff, 64, 4, 1] : [64, n_ff, 4, 1] };
+  };
+
+  test("joins gate and up, and adds what is added", () => {
+    const g = new Graph(shapes());
+    const sum = g.add(experts(g), g.input("h", "f32", 64, 3));
+    const { nodes, output } = lower(g, sum, shapes(), cpuRewrites(panels));
+    expect(output?.op).toEqual({ kind: "moe_packed", n_expert_used: 2 });
+    expect(output?.src).toHaveLength(5);
+    const [, , gate_up] = output!.src;
+    expect(gate_up?.op).toEqual({ kind: "weight", parts: ["gate", "up"] });
+    expect(gate_up?.ne).toEqual([64, 64, 4, 1]);
+    expect(kinds(nodes)).not.toContain("add");
+  });
+
+  test("leaves what is added to experts that something else reads too", () => {
+    const g = new Graph(shapes());
+    const out = experts(g);
+    const twice = g.mul(g.add(out, g.input("h", "f32", 64, 3)), out);
+    const found = kinds(lower(g, twice, shapes(), cpuRewrites(panels)).nodes);
+    expect(found.filter((kind) => kind === "moe_packed")).toHaveLength(1);
+    expect(found).toContain("add");
+  });
+
+  test.each<[string, WeightLookup]>([
+    ["whose gates are no whole panels", shapes(24)],
+    ["of other types", shapes(32, { down: "f16" })],
+    ["with a gate and an up of two types", shapes(32, { up: "q8_0" })],
+    ["with a router that is no f32", shapes(32, { router: "f16" })],
+  ])("leaves experts %s", (_name, lookup) => {
+    const g = new Graph(lookup);
+    const all = (type: string, n_in: number, n_out: number): boolean =>
+      type === "q8_0" || panels(type, n_in, n_out);
+    expect(kinds(lower(g, experts(g), lookup, cpuRewrites(all)).nodes)).toContain("moe");
+  });
+});

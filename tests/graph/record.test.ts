@@ -19,6 +19,10 @@ const weights: Record<string, { type: string; ne: readonly [number, number, numb
   b: { type: "q4_1", ne: [64, 16, 1, 1] },
   other_type: { type: "f16", ne: [64, 16, 1, 1] },
   other_row: { type: "q4_1", ne: [32, 16, 1, 1] },
+  router: { type: "f32", ne: [64, 4, 1, 1] },
+  experts: { type: "q4_1", ne: [64, 32, 4, 1] },
+  fewer: { type: "q4_1", ne: [64, 32, 3, 1] },
+  down: { type: "q4_1", ne: [32, 64, 4, 1] },
 };
 const graph = (): Graph => new Graph((name) => weights[name]);
 
@@ -38,6 +42,42 @@ describe("Graph", () => {
     expect(() => g.concat_weights(["a", "other_type"])).toThrow(ShapeError);
     expect(() => g.concat_weights(["a", "other_row"])).toThrow(ShapeError);
     expect(() => g.concat_weights([])).toThrow(ShapeError);
+  });
+
+  test("concat_weights() joins stacks matrix by matrix and refuses other numbers of them", () => {
+    const g = graph();
+    expect(g.concat_weights(["experts", "experts"]).ne).toEqual([64, 64, 4, 1]);
+    expect(() => g.concat_weights(["experts", "fewer"])).toThrow(ShapeError);
+    expect(() => g.concat_weights(["a", "experts"])).toThrow(ShapeError);
+  });
+
+  test("moe() gives a row for each token and refuses weights that do not belong together", () => {
+    const g = graph();
+    const [router, gate, down] = [g.weight("router"), g.weight("experts"), g.weight("down")];
+    const weights = { router, gate, up: gate, down };
+    const x = g.input("x", "f32", 64, 3);
+    expect(g.moe(x, weights, 2).ne).toEqual([64, 3, 1, 1]);
+    for (const n of [0, 5, 1.5]) expect(() => g.moe(x, weights, n)).toThrow(ShapeError);
+    const fewer = g.weight("fewer");
+    for (
+      const wrong of [{ router: g.weight("a") }, { gate: fewer, up: fewer }, { up: down }, {
+        down: gate,
+      }, { router: g.input("r", "f32", 64, 4) }]
+    ) {
+      expect(() => g.moe(x, { ...weights, ...wrong }, 2)).toThrow(ShapeError);
+    }
+    expect(() => g.moe(g.input("y", "f32", 32, 3), weights, 2)).toThrow(ShapeError);
+  });
+
+  test("moe_packed() takes gate and up as one, and refuses what is added in another shape", () => {
+    const g = graph();
+    const gate_up = g.concat_weights(["experts", "experts"]);
+    const weights = { router: g.weight("router"), gate_up, down: g.weight("down") };
+    const x = g.input("x", "f32", 64, 3);
+    expect(g.moe_packed(x, weights, 2, x).ne).toEqual([64, 3, 1, 1]);
+    expect(() => g.moe_packed(x, weights, 2, g.input("h", "f32", 64, 2))).toThrow(ShapeError);
+    const narrow = { ...weights, gate_up: g.weight("experts") };
+    expect(() => g.moe_packed(x, narrow, 2)).toThrow(ShapeError);
   });
 
   test("input() refuses sizes that are not positive integers", () => {

@@ -30,8 +30,8 @@ const hparams = (more: Record<string, number | string> = {}): Hparams =>
 function record(hp: Hparams, n_outputs: number, without: RegExp): { g: Graph; logits: Tensor } {
   const shapes = new Map(
     llama.tensors(hp).filter(({ name }) => !without.test(name)).map(({ name, ne }) => {
-      const [n0 = 1, n1 = 1] = ne;
-      return [name, { type: "f32", ne: [n0, n1, 1, 1] as const }] as const;
+      const [n0 = 1, n1 = 1, n2 = 1] = ne;
+      return [name, { type: "f32", ne: [n0, n1, n2, 1] as const }] as const;
     }),
   );
   const g = new Graph((name) => shapes.get(name));
@@ -71,8 +71,16 @@ describe("llama.hparams", () => {
     expect(hp.rope).toMatchObject({ ext_factor: 1, freq_scale: 0.25, n_ctx_orig: 32 });
   });
 
-  test("refuses experts and a scaling that it does not know", () => {
-    expect(() => hparams({ "llama.expert_count": 8 })).toThrow(/8 experts/);
+  test("reads how many experts there are and how many a token goes through", () => {
+    expect(hparams()).toMatchObject({ n_expert: 0, n_expert_used: 0 });
+    const experts = (n: number, used: number): Hparams =>
+      hparams({ "llama.expert_count": n, "llama.expert_used_count": used });
+    expect(experts(8, 2)).toMatchObject({ n_expert: 8, n_expert_used: 2 });
+    expect(() => experts(8, 0)).toThrow(/0 of 8 experts/);
+    expect(() => experts(8, 9)).toThrow(/9 of 8 experts/);
+  });
+
+  test("refuses a scaling that it does not know", () => {
     expect(() => hparams({ "llama.rope.scaling.type": "longrope" })).toThrow(/"longrope"/);
   });
 });
@@ -87,6 +95,14 @@ describe("llama.graph", () => {
 
   test("attends once in each layer", () => {
     expect(count(record(hparams(), 5, plain).g, "attention")).toBe(2);
+  });
+
+  test("has experts in place of the feed-forward layers where the file has some", () => {
+    const hp = hparams({ "llama.expert_count": 8, "llama.expert_used_count": 2 });
+    const { g, logits } = record(hp, 1, plain);
+    expect(logits.ne).toEqual([50, 1, 1, 1]);
+    expect(count(g, "moe")).toBe(2);
+    expect(count(g, "swiglu_split")).toBe(0);
   });
 
   test("takes the embedding as output where the file has none", () => {
