@@ -17,6 +17,7 @@ const Steps = struct {
     install: *Build.Step,
     verify: *Build.Step,
     @"test": *Build.Step,
+    test_aarch64: *Build.Step,
     check: *Build.Step,
     symbols: *Build.Step,
     symbols_check: *Build.Step,
@@ -26,6 +27,7 @@ const Steps = struct {
             .install = b.getInstallStep(),
             .verify = b.step("verify", "Check what the library needs and shows, as install does"),
             .@"test" = b.step("test", "Run the Zig tests"),
+            .test_aarch64 = b.step("test-aarch64", "Run those of the kernels on aarch64 by qemu"),
             .check = b.step("check", "Compile for this and every other target, install nothing"),
             .symbols = b.step("symbols", "Write src/ggml/symbols.generated.ts from the headers"),
             .symbols_check = b.step("symbols-check", "Fail if that file is stale"),
@@ -112,11 +114,25 @@ fn addVerify(b: *Build, library: *Build.Step.Compile) *Build.Step {
     return &run.step;
 }
 
-/// The Zig tests take ggml from the built library and everything of ours from its source.
 fn addTests(b: *Build, steps: Steps, options: Options, library: *Build.Step.Compile) void {
+    const tests = addKernelTests(b, options.target, library);
+    steps.@"test".dependOn(&b.addRunArtifact(tests).step);
+    steps.check.dependOn(&tests.step);
+    for ([_][]const u8{ "declaration", "verify" }) |name| {
+        const tool = b.addTest(.{ .name = name, .root_module = toolModule(b, name, false) });
+        steps.@"test".dependOn(&b.addRunArtifact(tool).step);
+    }
+}
+
+/// The tests of the kernels: they take ggml from the built library and all of ours from its source.
+fn addKernelTests(
+    b: *Build,
+    target: Build.ResolvedTarget,
+    library: *Build.Step.Compile,
+) *Build.Step.Compile {
     const module = b.createModule(.{
         .root_source_file = b.path("kernels/tests.zig"),
-        .target = options.target,
+        .target = target,
         .optimize = .safe,
         .link_libc = true,
     });
@@ -127,13 +143,7 @@ fn addTests(b: *Build, steps: Steps, options: Options, library: *Build.Step.Comp
         .file = b.path("kernels/cpu/openmp_test.c"),
         .flags = &.{ "-std=c11", "-fopenmp" },
     });
-    const tests = b.addTest(.{ .name = "kernels", .root_module = module, .use_llvm = true });
-    steps.@"test".dependOn(&b.addRunArtifact(tests).step);
-    steps.check.dependOn(&tests.step);
-    for ([_][]const u8{ "declaration", "verify" }) |name| {
-        const tool = b.addTest(.{ .name = name, .root_module = toolModule(b, name, false) });
-        steps.@"test".dependOn(&b.addRunArtifact(tool).step);
-    }
+    return b.addTest(.{ .name = "kernels", .root_module = module, .use_llvm = true });
 }
 
 /// Compiles and links all of it for targets that this machine is not, without optimizing.
@@ -144,7 +154,29 @@ fn addCheck(b: *Build, steps: Steps, options: Options) void {
         var other = options;
         other.target = b.resolveTargetQuery(query);
         other.optimize = .debug;
-        steps.check.dependOn(addVerify(b, addLibrary(b, other)));
+        const library = addLibrary(b, other);
+        steps.check.dependOn(addVerify(b, library));
+        if (other.target.result.os.tag == .linux) addEmulatedTests(b, steps, other.target, library);
+    }
+}
+
+/// The tests of the kernels on processors of aarch64 that qemu plays, one for each variant. The
+/// system's libraries are those of Debian's libc6-arm64-cross.
+fn addEmulatedTests(
+    b: *Build,
+    steps: Steps,
+    target: Build.ResolvedTarget,
+    library: *Build.Step.Compile,
+) void {
+    const tests = addKernelTests(b, target, library);
+    const qemu = b.findProgramLazy(.{ .names = &.{ "qemu-aarch64-static", "qemu-aarch64" } });
+    for ([_][]const u8{ "cortex-a57", "max" }) |cpu| {
+        const run: *Build.Step.Run = .create(b, b.fmt("run kernels on {s}", .{cpu}));
+        run.addFileArg(qemu);
+        run.addArgs(&.{ "-L", "/usr/aarch64-linux-gnu", "-cpu", cpu });
+        run.addArtifactArg(tests);
+        run.expectExitCode(0);
+        steps.test_aarch64.dependOn(&run.step);
     }
 }
 

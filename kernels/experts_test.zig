@@ -4,14 +4,12 @@ const experts = @import("experts.zig");
 const failure = @import("failure.zig");
 const ggml = @import("ggml.zig");
 const panels = @import("packed.zig");
-const product = @import("cpu/product.zig");
 const tensor = @import("tensor.zig");
 const testing = std.testing;
 
 const q8_0: ggml.Type = @fromBackingInt(8);
 
 test "node() gives a row for each token, and says what does not belong together" {
-    if (!product.exists) return error.SkipZigTest;
     const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
     const n_embd = 64;
@@ -46,7 +44,6 @@ test "node() gives a row for each token, and says what does not belong together"
 }
 
 test "fill() takes several weights one behind another, multiply() only one" {
-    if (!product.exists) return error.SkipZigTest;
     const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
     const stack = ggml.ggml_new_tensor_4d(context, q8_0, 32, 16, 3, 1);

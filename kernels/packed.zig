@@ -9,7 +9,6 @@ const variant = @import("cpu/variant.zig");
 
 /// Whether a weight [n_in, n_out] of this ggml type can lie in panels on this processor.
 pub fn accepts(type_: c_int, n_in: usize, n_out: usize) bool {
-    if (!product.exists) return false;
     const format = product.Format.of(type_) orelse return false;
     return n_in != 0 and n_out != 0 and
         n_in % format.groupLen() == 0 and n_out % product.panel_rows == 0;
@@ -170,8 +169,6 @@ pub fn getRows(
 
 /// The products of this processor.
 pub fn kernels() *const product.Functions {
-    // accepts() lets no weight get here on other processors.
-    if (!product.exists) unreachable;
     return &variant.kernels().product;
 }
 
@@ -215,7 +212,6 @@ fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) call
 }
 
 fn rowsNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
-    if (!product.exists) unreachable;
     const layout = layoutOf(node.src[0].?) catch unreachable; // checked when the node was made
     const ids: [*]const i32 = @ptrCast(@alignCast(node.src[1].?.data.?));
     const out: [*]f32 = @ptrCast(@alignCast(node.data.?));

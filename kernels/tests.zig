@@ -4,6 +4,7 @@ test {
     _ = @import("cpu/exponential.zig");
     _ = @import("cpu/expf.zig");
     _ = @import("cpu/philox.zig");
+    _ = @import("cpu/variant_test.zig");
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");
     _ = @import("cpu/product_test.zig");

@@ -86,7 +86,11 @@ export async function runFile(runtime: RuntimeName, file: string): Promise<Run> 
   }
 }
 
-async function runCheck({ name, command, env }: Check): Promise<Run> {
+async function runCheck({ name, command, env, skipped }: Check): Promise<Run> {
+  if (skipped) {
+    const ended = { ok: true, how: "nothing", output: "", seconds: 0 };
+    return { cases: [{ name, outcome: "skipped" }], ended };
+  }
   const ended = await runCommand(command, { limitMs: CHECK_LIMIT_MS, env });
   return { cases: [{ name, outcome: ended.ok ? "passed" : "failed" }], ended };
 }

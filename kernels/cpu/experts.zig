@@ -8,7 +8,8 @@ const std = @import("std");
 const exponential = @import("exponential.zig");
 const half = @import("half.zig");
 const product = @import("product.zig");
-const Share = product.Share;
+const Share = @import("share.zig").Share;
+const sumOf = @import("tiles.zig").sumOf;
 
 const F = half.F;
 
@@ -95,7 +96,7 @@ fn score(rows: *const Rows, scores: [*]f32, share: Share) callconv(.c) void {
                 sum.* = half.multiplyAdd(part, weights[at..][0..half.lanes].*, sum.*);
             }
         }
-        scores[i] = product.sumOf(sums[0] + sums[1]);
+        scores[i] = sumOf(sums[0] + sums[1]);
     }
 }
 

@@ -8,12 +8,16 @@
 //!
 //! The groups are those of ggml (ggml-common.h); a value is scale * code + min.
 const std = @import("std");
+const builtin = @import("builtin");
 const half = @import("half.zig");
 
 /// Rows of a panel.
 pub const panel_rows = 16;
 /// Values of a block: what one step of a product takes.
 pub const block_len = 32;
+
+/// What codes() adds to values with a sign: x86-64 multiplies bytes only where one has none.
+pub const byte_offset: u8 = if (builtin.cpu.arch == .x86_64) 128 else 0;
 
 /// One value of each row of a panel.
 pub const F = half.F;
@@ -83,14 +87,14 @@ pub const Format = enum(c_int) {
         };
     }
 
-    /// What codes() gives at most.
+    /// What codes() gives at most; of a value with a sign, the largest size.
     pub fn codeMax(format: Format) usize {
-        if (format.isByte()) return 255;
+        if (format.isByte()) return 128;
         const low, const high = format.planes();
         return (@as(usize, 1) << @intCast(low + high)) - 1;
     }
 
-    /// Whether codes() gives the value that is scaled with 128 added.
+    /// Whether codes() gives the value that is scaled, with byte_offset added.
     pub fn isByte(format: Format) bool {
         return format == .q8_0 or format.table() != null;
     }
@@ -108,7 +112,7 @@ pub const Format = enum(c_int) {
         return !format.isByte() and format != .q4_0;
     }
 
-    /// What stands for a code, with 128 added.
+    /// What stands for a code, with byte_offset added.
     fn table(format: Format) ?[16]u8 {
         const values: [16]i8 = switch (format) {
             .iq4_nl, .iq4_xs => .{
@@ -118,7 +122,7 @@ pub const Format = enum(c_int) {
             else => return null,
         };
         var shifted: [16]u8 = undefined;
-        for (&shifted, values) |*to, value| to.* = @intCast(@as(i16, value) + 128);
+        for (&shifted, values) |*to, value| to.* = @as(u8, @bitCast(value)) +% byte_offset;
         return shifted;
     }
 
@@ -206,7 +210,7 @@ inline fn fileCodes(comptime format: Format, group: []const u8, comptime b: usiz
             .mxfp4 => part(group, 1 + 4 * (c % 4), nibble, 15),
             .q5_0 => part(group, 6 + 4 * (c % 4), nibble, 15) | spread(load(group, 2) >> 4 * c),
             .q5_1 => part(group, 8 + 4 * (c % 4), nibble, 15) | spread(load(group, 4) >> 4 * c),
-            .q8_0 => load(group, 2 + 4 * c) ^ 128 * ones,
+            .q8_0 => load(group, 2 + 4 * c) ^ @as(u32, byte_offset) * ones,
             .q2_k => part(group, 16 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3),
             .q3_k => part(group, 32 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3) |
                 part(group, 4 * c, b, 1) << 2,
@@ -248,31 +252,44 @@ inline fn putPlane(comptime bits: usize, comptime from: u5, words: [8]u32, to: [
     }
 }
 
-/// The codes of a block: vector i has values 4 i to 4 i + 3 of each row.
-pub inline fn codes(comptime format: Format, block: [*]align(panel_rows) const u8) [8]Bytes {
+/// The codes of `n_rows` rows of a block, `block` being that of the first: vector i has values 4 i
+/// to 4 i + 3 of each row.
+pub inline fn codes(
+    comptime format: Format,
+    comptime n_rows: usize,
+    block: [*]const u8,
+) [8]@Vector(4 * n_rows, u8) {
     const low, const high = comptime format.planes();
-    const vectors: [*]align(panel_rows) const Bytes = @ptrCast(block);
-    var all: [8]Bytes = undefined;
+    const Plane = @Vector(4 * n_rows, u8);
+    var planes: [low + high]Plane = undefined;
+    inline for (&planes, 0..) |*plane, i| plane.* = block[4 * panel_rows * i ..][0 .. 4 * n_rows].*;
+    var all: [8]Plane = undefined;
     inline for (&all, 0..) |*vector, i| {
-        vector.* = bitsOf(low, 0, vectors[i % low], i);
-        if (high > 0) vector.* |= bitsOf(high, low, vectors[low + i % high], i);
+        vector.* = bitsOf(low, 0, planes[i % low], i);
+        if (high > 0) vector.* |= bitsOf(high, low, planes[low + i % high], i);
         if (comptime format.table()) |table| vector.* = lookUp(table, vector.*);
     }
     return all;
 }
 
 /// The bits of code i from a plane of `bits` bits, moved to bit `to`.
-inline fn bitsOf(comptime bits: usize, comptime to: u3, plane: Bytes, comptime i: usize) Bytes {
+inline fn bitsOf(
+    comptime bits: usize,
+    comptime to: u3,
+    plane: anytype,
+    comptime i: usize,
+) @TypeOf(plane) {
     if (bits == 8) return plane;
     const from = i / bits * bits;
     const shift: u3 = @max(from, to) - @min(from, to);
-    const Shift = @Vector(4 * panel_rows, u3);
+    const Plane = @TypeOf(plane);
+    const Shift = @Vector(@typeInfo(Plane).vector.len, u3);
     const moved = if (from > to)
         plane >> @as(Shift, @splat(shift))
     else
         plane << @as(Shift, @splat(shift));
     const mask: u8 = ((1 << bits) - 1) << to;
-    return moved & @as(Bytes, @splat(mask));
+    return moved & @as(Plane, @splat(mask));
 }
 
 /// Reads row `row` of a weight in panels.
@@ -291,7 +308,7 @@ pub fn readRow(format: Format, panels: [*]const u8, n_in: usize, row: usize, out
                 for (0..per_group) |b| {
                     const at = g * per_group + b;
                     const values = out[at * block_len ..][0..block_len];
-                    const vectors = codes(f, @alignCast(panel + at * block_bytes));
+                    const vectors = codes(f, panel_rows, panel + at * block_bytes);
                     readBlock(f, vectors, &scales, b, row % panel_rows, values);
                 }
             }
@@ -307,10 +324,11 @@ fn readBlock(
     row: usize,
     values: *[block_len]f32,
 ) void {
-    const offset = if (comptime format.isByte()) 128 else if (format == .q4_0) 8 else 0;
+    const offset = if (format == .q4_0) 8 else 0;
     const bytes: [8][4 * panel_rows]u8 = @bitCast(vectors);
     for (values, 0..) |*value, i| {
-        const code: i32 = bytes[i / 4][4 * row + i % 4];
+        var code: i32 = bytes[i / 4][4 * row + i % 4];
+        if (comptime format.isByte()) code = @as(i8, @truncate(code - byte_offset));
         const which = if (comptime format.isHalved()) 2 * b + i / 16 else b;
         const scale = @as([panel_rows]f32, scales.scale[which])[row];
         value.* = @as(f32, @floatFromInt(code - offset)) * scale;
@@ -420,25 +438,34 @@ inline fn float(values: U) F {
     return @floatFromInt(@as(I, @bitCast(values)));
 }
 
-extern fn @"llvm.x86.avx512.pshuf.b.512"(Bytes, Bytes) Bytes;
-extern fn @"llvm.x86.avx2.pshuf.b"(@Vector(32, u8), @Vector(32, u8)) @Vector(32, u8);
-extern fn @"llvm.x86.ssse3.pshuf.b.128"(@Vector(16, u8), @Vector(16, u8)) @Vector(16, u8);
+const Bytes16 = @Vector(16, u8);
+const Bytes32 = @Vector(32, u8);
+const Bytes64 = @Vector(64, u8);
+extern fn @"llvm.x86.avx512.pshuf.b.512"(Bytes64, Bytes64) Bytes64;
+extern fn @"llvm.x86.avx2.pshuf.b"(Bytes32, Bytes32) Bytes32;
+extern fn @"llvm.x86.ssse3.pshuf.b.128"(Bytes16, Bytes16) Bytes16;
+extern fn @"llvm.aarch64.neon.tbl1.v16i8"(Bytes16, Bytes16) Bytes16;
 
 /// What stands in the table for codes of four bits.
-inline fn lookUp(comptime table: [16]u8, nibbles: Bytes) Bytes {
-    const features = @import("builtin").cpu.features;
+inline fn lookUp(comptime table: [16]u8, nibbles: anytype) @TypeOf(nibbles) {
+    const is_x86 = builtin.cpu.arch == .x86_64;
     const has = std.Target.x86.featureSetHas;
-    const has_avx512 = comptime has(features, .avx512bw);
-    const width = comptime if (has_avx512) 64 else if (has(features, .avx2)) 32 else 16;
+    const has_avx512 = is_x86 and comptime has(builtin.cpu.features, .avx512bw);
+    const has_avx2 = is_x86 and comptime has(builtin.cpu.features, .avx2);
+    const width = if (has_avx512) 64 else if (has_avx2) 32 else 16;
+    const n_parts = @typeInfo(@TypeOf(nibbles)).vector.len / width;
     comptime var repeated: [width]u8 = undefined;
     inline for (&repeated, 0..) |*to, i| to.* = table[i % 16];
-    const parts: [64 / width]@Vector(width, u8) = @bitCast(nibbles);
-    var found: [64 / width]@Vector(width, u8) = undefined;
+    const parts: [n_parts]@Vector(width, u8) = @bitCast(nibbles);
+    var found: [n_parts]@Vector(width, u8) = undefined;
     inline for (&found, parts) |*to, from| {
         to.* = switch (width) {
             64 => @"llvm.x86.avx512.pshuf.b.512"(repeated, from),
             32 => @"llvm.x86.avx2.pshuf.b"(repeated, from),
-            else => @"llvm.x86.ssse3.pshuf.b.128"(repeated, from),
+            else => if (is_x86)
+                @"llvm.x86.ssse3.pshuf.b.128"(repeated, from)
+            else
+                @"llvm.aarch64.neon.tbl1.v16i8"(repeated, from),
         };
     }
     return @bitCast(found);

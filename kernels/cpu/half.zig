@@ -64,5 +64,10 @@ pub inline fn one(value: f16) f32 {
 
 /// a * b + c, rounded once where the variant can.
 pub inline fn multiplyAdd(a: F, b: F, c: F) F {
-    return if (fuses) @mulAdd(F, a, b, c) else a * b + c;
+    return multiplyAddAs(F, a, b, c);
+}
+
+/// The same of vectors of another length.
+pub inline fn multiplyAddAs(comptime V: type, a: V, b: V, c: V) V {
+    return if (fuses) @mulAdd(V, a, b, c) else a * b + c;
 }

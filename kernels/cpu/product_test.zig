@@ -108,7 +108,6 @@ fn rounded(values: []const f32, k: usize) f64 {
 }
 
 test "multiply() sums what the blocks hold, on every variant" {
-    if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(1);
     const random = prng.random();
     for (formats) |format| {
@@ -155,7 +154,6 @@ fn check(case: *const Case, values: []const f32, sums: []const f32) !void {
 }
 
 test "multiply() gives a row the same bits in any batch and any number of shares" {
-    if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(2);
     const random = prng.random();
     const n_in = 512;
@@ -191,7 +189,6 @@ test "multiply() gives a row the same bits in any batch and any number of shares
 }
 
 test "quantize() norms rows and takes SwiGLU of them first" {
-    if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(6);
     const random = prng.random();
     const n_in = 96;
@@ -261,7 +258,6 @@ fn distance(plain: []const f32, added: []const f32, found: []const f32) f64 {
 }
 
 test "readRow() reads from panels what ggml reads from a file" {
-    if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(5);
     var found: [512]f32 = undefined;
     for (formats) |format| {
@@ -276,7 +272,6 @@ test "readRow() reads from panels what ggml reads from a file" {
 }
 
 test "quantize() keeps zeros, and numbers that differ by many orders" {
-    if (!product.exists) return error.SkipZigTest;
     var prng: std.Random.DefaultPrng = .init(3);
     var case: Case = try .init(prng.random(), .q8_0, 64, 16);
     defer case.deinit();

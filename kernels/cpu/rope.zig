@@ -117,8 +117,8 @@ inline fn turn(args: *const Args, x: [*]const f32, table: [*]const f32, to: [*]f
                     to[i..][0..lanes].* = half.multiplyAdd(values, cosines, partners * sines);
                 }
             } else for (0..n) |i| {
-                const y: F = @splat(x[pairs.partner(i, n)] * table[n + i]);
-                to[i] = half.multiplyAdd(@splat(x[i]), @splat(table[i]), y)[0];
+                const partner = x[pairs.partner(i, n)];
+                to[i] = half.multiplyAddAs(f32, x[i], table[i], partner * table[n + i]);
             }
         },
     }

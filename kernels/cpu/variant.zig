@@ -1,26 +1,28 @@
-//! Which of the compiled CPU variants runs. One library holds our kernels for several levels of
-//! x86-64; the best that this processor and its system allow is chosen once. Elsewhere there is
-//! one.
+//! Which of the compiled CPU variants runs. One library holds our kernels for several levels of a
+//! processor family; the best that this processor and its system allow is chosen once.
 const std = @import("std");
 const builtin = @import("builtin");
 const failure = @import("../failure.zig");
 const ggml = @import("../ggml.zig");
 const Kernels = @import("variant_root.zig").Kernels;
 
-/// Variants in order, worst first. build/variants.zig compiles one object for each of x86-64's.
-const Level = if (builtin.cpu.arch == .x86_64)
-    enum { x86_64_v2, x86_64_v3, x86_64_v3_vnni, x86_64_v4, x86_64_v4_vnni }
-else
-    enum { baseline };
+/// Variants in order, worst first. build/variants.zig compiles one object for each.
+const Level = switch (builtin.cpu.arch) {
+    .x86_64 => enum { x86_64_v2, x86_64_v3, x86_64_v3_vnni, x86_64_v4, x86_64_v4_vnni },
+    .aarch64 => enum { baseline, dotprod },
+    else => @compileError("variant.zig knows x86_64 and aarch64 only"),
+};
 
 const names = std.enums.values(Level);
 
 const table: [names.len]*const Kernels = blk: {
     var variants: [names.len]*const Kernels = undefined;
-    for (names, &variants) |name, *k| k.* = if (builtin.cpu.arch == .x86_64)
-        @extern(*const Kernels, .{ .name = "sluice_" ++ @tagName(name), .visibility = .hidden })
-    else
-        &@import("variant_root.zig").kernels;
+    for (names, &variants) |name, *k| {
+        k.* = @extern(*const Kernels, .{
+            .name = "sluice_" ++ @tagName(name),
+            .visibility = .hidden,
+        });
+    }
     break :blk variants;
 };
 
@@ -90,7 +92,7 @@ const features = switch (builtin.cpu.arch) {
         .{ .name = "i8mm", .has = &ggml.ggml_cpu_has_matmul_int8 },
         .{ .name = "sve", .has = &ggml.ggml_cpu_has_sve },
     },
-    else => @compileError("variant.zig knows x86_64 and aarch64 only"),
+    else => unreachable,
 };
 
 const Levels = std.EnumSet(Level);
@@ -114,7 +116,21 @@ fn levels() Levels {
 }
 
 fn detect() Levels {
-    if (builtin.cpu.arch != .x86_64) return .initOne(names[0]);
+    return if (builtin.cpu.arch == .x86_64) detectX86() else detectArm();
+}
+
+fn detectArm() Levels {
+    var found: Levels = .initOne(.baseline);
+    const has_dotprod = switch (builtin.os.tag) {
+        .linux => std.c.getauxval(std.elf.AT.HWCAP) & std.os.linux.HWCAP.ASIMDDP != 0,
+        .macos => true, // every processor of Apple's that runs it
+        else => false,
+    };
+    if (has_dotprod) found.insert(.dotprod);
+    return found;
+}
+
+fn detectX86() Levels {
     var found: Levels = .initOne(.x86_64_v2);
     if (cpuid(0, 0).eax < 7) return found;
     const leaf1 = cpuid(1, 0);

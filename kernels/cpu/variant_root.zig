@@ -1,7 +1,6 @@
-//! What one CPU variant exports: a table of its kernels. Compiled once for each level of x86-64 by
-//! build/variants.zig, which names the table; elsewhere a plain part of the library.
+//! What one CPU variant exports: a table of its kernels. Compiled once for each by
+//! build/variants.zig, which names the table.
 const std = @import("std");
-const builtin = @import("builtin");
 const attention = @import("attention.zig");
 const experts = @import("experts.zig");
 const logits = @import("logits.zig");
@@ -15,7 +14,7 @@ pub const Kernels = extern struct {
     attention: attention.Functions,
     experts: experts.Functions,
     logits: logits.Functions,
-    product: if (product.exists) product.Functions else void,
+    product: product.Functions,
     rope: rope.Functions,
 };
 
@@ -23,7 +22,7 @@ pub const kernels: Kernels = .{
     .attention = attention.vector,
     .experts = experts.vector,
     .logits = logits.vector,
-    .product = if (product.exists) product.vector else {},
+    .product = product.vector,
     .rope = rope.vector,
 };
 

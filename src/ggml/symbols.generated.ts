@@ -117,6 +117,9 @@ export const symbols = {
   // struct ggml_tensor * ggml_add_id(struct ggml_context * ctx, struct ggml_tensor * a, struct
   //   ggml_tensor * b, struct ggml_tensor * ids)
   ggml_add_id: { args: ["pointer", "pointer", "pointer", "pointer"], returns: "pointer" },
+  // struct ggml_tensor * ggml_argsort_top_k(struct ggml_context * ctx, struct ggml_tensor * a, int
+  //   k)
+  ggml_argsort_top_k: { args: ["pointer", "pointer", "i32"], returns: "pointer" },
   // struct ggml_tensor * ggml_scale(struct ggml_context * ctx, struct ggml_tensor * a, float s)
   ggml_scale: { args: ["pointer", "pointer", "f32"], returns: "pointer" },
   // struct ggml_tensor * ggml_swiglu(struct ggml_context * ctx, struct ggml_tensor * a)
@@ -340,6 +343,13 @@ export const symbols = {
   //   *k_cells, struct ggml_tensor *v_cells, struct ggml_tensor *rows)
   sluice_rope_cache: {
     args: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer", "pointer"],
+    returns: "pointer",
+  },
+  // struct ggml_tensor * sluice_experts(struct ggml_context *context, struct ggml_tensor *values,
+  //   struct ggml_tensor *router, struct ggml_tensor *gate_up, struct ggml_tensor *down, int32_t
+  //   n_used, struct ggml_tensor *added)
+  sluice_experts: {
+    args: ["pointer", "pointer", "pointer", "pointer", "pointer", "i32", "pointer"],
     returns: "pointer",
   },
   // int32_t sluice_attends(int32_t type, int32_t n_embd_head)

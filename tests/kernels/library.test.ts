@@ -346,7 +346,7 @@ describe("the library", () => {
 
   test("names its CPU variant", () => {
     expect(library.cpuVariant()).toMatch(
-      /^(x86_64_v[234]|x86_64_v[34]_vnni|baseline)(\+[a-z0-9_]+)*$/,
+      /^(x86_64_v[234]|x86_64_v[34]_vnni|baseline|dotprod)(\+[a-z0-9_]+)*$/,
     );
   });
 

@@ -112,7 +112,7 @@ function exact(layer: Layer, w: Written["values"], x: Float32Array): Float32Arra
 function compute(gguf: Gguf, layer: Layer, x: Float32Array, packed = true, n_threads = 2) {
   const { n_embd, n_expert_used } = layer;
   const n_tokens = x.length / n_embd;
-  const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: n_tokens };
+  const shape = { n_tokens, n_streams: 1, n_blocks: 1, n_outputs: n_tokens };
   const lookup = weightLookup(gguf);
   const lowered = planGraph(
     (g) => {

@@ -1,0 +1,195 @@
+//! Sums of products of four codes with four activations, for some rows of a panel: the one step of
+//! a product that every processor has instructions of its own for. All are exact.
+const std = @import("std");
+const builtin = @import("builtin");
+const formats = @import("format.zig");
+const Format = formats.Format;
+
+const cpu = builtin.cpu;
+const is_x86 = cpu.arch == .x86_64;
+const has = std.Target.x86.featureSetHas;
+const has_vnni = is_x86 and has(cpu.features, .avx512vnni);
+const has_avx_vnni = is_x86 and has(cpu.features, .avxvnni);
+const has_avx2 = is_x86 and has(cpu.features, .avx2);
+const has_dotprod = !is_x86 and std.Target.aarch64.featureSetHas(cpu.features, .dotprod);
+
+/// Rows that a step takes: all of a panel, or as many as leave registers for the codes of a block.
+pub const rows = if (is_x86) formats.panel_rows else 4;
+/// Four codes of each row.
+pub const Codes = @Vector(4 * rows, u8);
+/// A sum of each row.
+pub const Sums = @Vector(rows, i32);
+
+/// For each row the sum of 4 * n products with activations of one token; `zero` is what takes the
+/// offset of the codes away.
+pub inline fn dot(
+    comptime format: Format,
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    if (has_dotprod) return dotNeon(n, codes, quants, zero);
+    // So many times a product fits 16 bits.
+    const n_fit = comptime std.math.maxInt(i16) / (127 * format.codeMax());
+    if (!is_x86) return dotBaseline(n_fit, n, codes, quants, zero);
+    if (has_vnni) return dotVnni(n, codes, quants, zero);
+    if (has_avx_vnni) return dotAvxVnni(n, codes, quants, zero);
+    if (comptime format.isByte()) return dotSigned(n, codes, quants);
+    return dotPairs(n_fit / 2, n, codes, quants, zero);
+}
+
+const Ints4 = @Vector(4, i32);
+const Words8 = @Vector(8, i16);
+const Bytes16 = @Vector(16, i8);
+extern fn @"llvm.aarch64.neon.sdot.v4i32.v16i8"(Ints4, Bytes16, Bytes16) Ints4;
+extern fn @"llvm.aarch64.neon.saddlp.v4i32.v8i16"(Words8) Ints4;
+extern fn @"llvm.aarch64.neon.addp.v4i32"(Ints4, Ints4) Ints4;
+
+/// Activations i, repeated: from a whole register, because sdot takes one of its four words.
+inline fn repeat(comptime n: usize, quants: *const [n]i32, comptime i: usize) Bytes16 {
+    const words: Ints4 = quants[i / 4 * 4 ..][0..4].*;
+    return @bitCast(@shuffle(i32, words, undefined, @as(Ints4, @splat(i % 4))));
+}
+
+inline fn dotNeon(
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    var sums: Sums = @splat(zero);
+    inline for (codes, 0..) |c, i| {
+        sums = @"llvm.aarch64.neon.sdot.v4i32.v16i8"(sums, @bitCast(c), repeat(n, quants, i));
+    }
+    return sums;
+}
+
+/// Without sdot: products of 16 bits are added up as long as they fit, then by pairs.
+inline fn dotBaseline(
+    comptime n_fit: usize,
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    var halves: [2]Ints4 = @splat(@splat(0));
+    comptime var from = 0;
+    inline while (from < n) : (from += n_fit) {
+        var words: [2]Words8 = @splat(@splat(0));
+        inline for (codes[from..@min(n, from + n_fit)], from..) |c, i| {
+            const parts: [2]@Vector(8, i8) = @bitCast(c);
+            const repeated: [2]@Vector(8, i8) = @bitCast(repeat(n, quants, i));
+            inline for (&words, parts, repeated) |*word, part, a| {
+                word.* +%= @as(Words8, part) *% @as(Words8, a);
+            }
+        }
+        inline for (&halves, words) |*half, word| {
+            half.* +%= @"llvm.aarch64.neon.saddlp.v4i32.v8i16"(word);
+        }
+    }
+    return @"llvm.aarch64.neon.addp.v4i32"(halves[0], halves[1]) +% @as(Ints4, @splat(zero));
+}
+
+const Ints8 = @Vector(8, i32);
+const Ints16 = @Vector(16, i32);
+extern fn @"llvm.x86.avx512.vpdpbusd.512"(Ints16, Ints16, Ints16) Ints16;
+extern fn @"llvm.x86.avx512.vpdpbusd.256"(Ints8, Ints8, Ints8) Ints8;
+extern fn @"llvm.x86.avx2.pmadd.ub.sw"(@Vector(32, u8), @Vector(32, i8)) @Vector(16, i16);
+extern fn @"llvm.x86.avx2.pmadd.wd"(@Vector(16, i16), @Vector(16, i16)) @Vector(8, i32);
+extern fn @"llvm.x86.avx2.psign.b"(@Vector(32, i8), @Vector(32, i8)) @Vector(32, i8);
+extern fn @"llvm.x86.ssse3.pmadd.ub.sw.128"(@Vector(16, u8), @Vector(16, i8)) @Vector(8, i16);
+extern fn @"llvm.x86.sse2.pmadd.wd"(@Vector(8, i16), @Vector(8, i16)) @Vector(4, i32);
+extern fn @"llvm.x86.ssse3.psign.b.128"(@Vector(16, i8), @Vector(16, i8)) @Vector(16, i8);
+
+/// Bytes of a vector register below AVX-512.
+const n_bytes = if (has_avx2) 32 else 16;
+const n_parts = 64 / n_bytes;
+const Signed = @Vector(n_bytes, i8);
+const Words = @Vector(n_bytes / 2, i16);
+const Ints = @Vector(n_bytes / 4, i32);
+
+inline fn dotVnni(
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    var sums: Sums = @splat(zero);
+    inline for (codes, quants) |c, a| {
+        sums = @"llvm.x86.avx512.vpdpbusd.512"(sums, @bitCast(c), @splat(a));
+    }
+    return sums;
+}
+
+inline fn dotAvxVnni(
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    var sums: [n_parts]Ints = @splat(@splat(zero));
+    inline for (codes, quants) |c, a| {
+        const parts: [n_parts]Ints = @bitCast(c);
+        inline for (&sums, parts) |*sum, part| {
+            sum.* = @"llvm.x86.avx512.vpdpbusd.256"(sum.*, part, @splat(a));
+        }
+    }
+    return @bitCast(sums);
+}
+
+/// Without VNNI: pairs of products, added up as long as they fit 16 bits.
+inline fn dotPairs(
+    comptime n_fit: usize,
+    comptime n: usize,
+    codes: *const [n]Codes,
+    quants: *const [n]i32,
+    zero: i32,
+) Sums {
+    var sums: [n_parts]Ints = @splat(@splat(zero));
+    comptime var from = 0;
+    inline while (from < n) : (from += n_fit) {
+        const end = comptime @min(n, from + n_fit);
+        var words: [n_parts]Words = @splat(@splat(0));
+        inline for (codes[from..end], quants[from..end]) |c, a| {
+            const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
+            const parts: [n_parts]@Vector(n_bytes, u8) = @bitCast(c);
+            inline for (&words, parts) |*word, part| word.* +%= pairSums(part, repeated);
+        }
+        inline for (&sums, words) |*sum, word| sum.* +%= widen(word);
+    }
+    return @bitCast(sums);
+}
+
+/// The same for 8 bits: |code| times the activation with its sign, so that pairs fit 16 bits. The
+/// other way round a code of -128 would have no opposite.
+inline fn dotSigned(comptime n: usize, codes: *const [n]Codes, quants: *const [n]i32) Sums {
+    var sums: [n_parts]Ints = @splat(@splat(0));
+    inline for (codes, quants) |c, a| {
+        const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
+        const parts: [n_parts]Signed = @bitCast(c ^ @as(Codes, @splat(formats.byte_offset)));
+        inline for (&sums, parts) |*sum, part| {
+            const signed = if (has_avx2)
+                @"llvm.x86.avx2.psign.b"(repeated, part)
+            else
+                @"llvm.x86.ssse3.psign.b.128"(repeated, part);
+            sum.* +%= widen(pairSums(@abs(part), signed));
+        }
+    }
+    return @bitCast(sums);
+}
+
+inline fn pairSums(a: @Vector(n_bytes, u8), b: Signed) Words {
+    return if (has_avx2)
+        @"llvm.x86.avx2.pmadd.ub.sw"(a, b)
+    else
+        @"llvm.x86.ssse3.pmadd.ub.sw.128"(a, b);
+}
+
+inline fn widen(words: Words) Ints {
+    const ones: Words = @splat(1);
+    return if (has_avx2)
+        @"llvm.x86.avx2.pmadd.wd"(words, ones)
+    else
+        @"llvm.x86.sse2.pmadd.wd"(words, ones);
+}
