@@ -48,6 +48,11 @@ export interface Entrant {
   /** The names of those that its figures are divided by. */
   readonly rivals: readonly string[];
   start(): Promise<Contender>;
+  /**
+   * Operations a second, in 10^9, of the linear layers alone of a prompt of so many tokens, by a
+   * program of its own; absent where nobody can tell.
+   */
+  linearLayers?(tokens: number): Promise<number>;
 }
 
 /** Speed after the first token, in tokens per second. */

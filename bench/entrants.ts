@@ -12,6 +12,7 @@ import { denoConfig } from "../tools/setup/jsr.ts";
 import { type RuntimeName, runtimePath } from "../tools/runtimes.ts";
 import type { Entrant } from "./contender.ts";
 import { HttpContender } from "./http_contender.ts";
+import type { LinearLine } from "./linear.ts";
 import { LineContender } from "./line_contender.ts";
 import { llamaServer, openVino, type Peer } from "./peers.ts";
 import type { Workshop } from "./workshop.ts";
@@ -61,7 +62,7 @@ export async function listEntrants(
   const rivals = others.map(({ name }) => name);
   const ours: Entrant[] = [];
   for (const runtime of field.runtimes) {
-    ours.push(...await sluiceEntrants(runtime, field, workshop.root, rivals));
+    ours.push(...await sluiceEntrants(runtime, field, workshop, rivals));
   }
   return [...ours, ...others];
 }
@@ -69,12 +70,11 @@ export async function listEntrants(
 async function sluiceEntrants(
   runtime: RuntimeName,
   { model, threads, oneThread, sequences, tokens }: Field,
-  root: string,
+  { root, signal }: Workshop,
   peerNames: readonly string[],
 ): Promise<Entrant[]> {
   const words = await runtimeWords(runtime, root);
   const purpose = `ask ${runtime} for its version`;
-  const signal = new AbortController().signal;
   const printed = await run([words[0]!, "--version"], { purpose, cwd: root, signal });
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const version = `${manifest.version} on ${runtime} ${/\d+\.\d+\.\d+/.exec(printed)?.[0]}`;
@@ -85,7 +85,12 @@ async function sluiceEntrants(
     const script = [...words, join("src", "cli.ts"), "serve", ...options, ...limits].map(String);
     const command = (port: number): string[] => [...script, "--port", String(port)];
     const start = () => HttpContender.start(name, command, root);
-    return { name, version, threads: n_threads, rivals, start };
+    const linearLayers = async (tokens: number): Promise<number> => {
+      const program = [...words, join("bench", "linear.ts"), model, n_threads, tokens].map(String);
+      const line = await run(program, { purpose: "measure linear layers", cwd: root, signal });
+      return (JSON.parse(line) as LinearLine).gops;
+    };
+    return { name, version, threads: n_threads, rivals, start, linearLayers };
   };
   if (!oneThread || threads === 1) return [entrant(threads, peerNames)];
   const single = entrant(1, []);

@@ -110,7 +110,8 @@ class RunningField implements AsyncDisposable {
   /** Measures everybody in turn; who is first changes with the round. */
   async play(scenario: Scenario, round: number): Promise<Sample[]> {
     const all = [...this.#players.keys()]
-      .filter(({ threads }) => threads === this.#plan.threads || scenario.oneThread);
+      .filter(({ threads }) => threads === this.#plan.threads || scenario.oneThread)
+      .filter((entrant) => scenario.plays?.(entrant) ?? true);
     const samples: Sample[] = [];
     for (const index of all.keys()) {
       const entrant = all[(index + round) % all.length]!;

@@ -49,6 +49,8 @@ export interface Scenario {
   readonly load: Load;
   /** Whether those with one thread take part beside the others. */
   readonly oneThread?: boolean;
+  /** Whether an entrant can play it. Default everybody. */
+  plays?(entrant: Entrant): boolean;
   /** Gives a value for each figure, in the order of `figures`. */
   measure(stage: Stage): Promise<number[]>;
 }
@@ -59,6 +61,7 @@ const STREAM_TOKENS = 64;
 const IDLE_MS = 500;
 const BUSY_MS = 10_000;
 const SPARE_TOKENS = 64;
+const LINEAR_TOKENS = 512;
 
 /** Tokens that are in the context before the measured ones. */
 const DEPTHS = [0, 1024, 2048, 4096];
@@ -76,6 +79,9 @@ export const decodeFigure = (depth: number): string => `decode at depth ${depth}
 
 /** Name of the figure of a prompt of so many tokens. */
 export const prefillFigure = (tokens: number): string => `prefill of ${tokens} tokens`;
+
+/** Name of the figure of the linear layers alone. */
+export const linearFigure = `linear layers alone, ${LINEAR_TOKENS} tokens`;
 
 /** Names of the memory's figures. */
 export const memoryFigures = ["memory after the run", "most memory in the run"] as const;
@@ -136,6 +142,19 @@ function streamsOf(count: number): Scenario {
     },
   };
 }
+
+const linear: Scenario = {
+  name: "linear",
+  figures: [{ name: linearFigure, unit: "GOPS", better: "more", compared: false }],
+  when: "round",
+  isDefault: true,
+  load: { ...single, newTokens: 0 },
+  plays: ({ linearLayers }) => linearLayers !== undefined,
+  async measure({ contender, entrant }) {
+    contender.processes.pause();
+    return [await entrant.linearLayers!(LINEAR_TOKENS)];
+  },
+};
 
 const idle: Scenario = {
   name: "idle",
@@ -205,7 +224,8 @@ const memoryAtEnd: Scenario = {
 
 /** Every scenario that this machine can play, in the order of a round. */
 export function listScenarios(): Scenario[] {
-  const speeds = [...DEPTHS.map(decodeAt), ...PREFILLS.map(prefillOf), ...STREAMS.map(streamsOf)];
+  const prefills = [...PREFILLS.map(prefillOf), linear];
+  const speeds = [...DEPTHS.map(decodeAt), ...prefills, ...STREAMS.map(streamsOf)];
   // Memory and CPU time of another process are read from /proc.
   return process.platform === "linux"
     ? [...speeds, idle, load, busy, memoryAtEnd]

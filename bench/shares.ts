@@ -6,7 +6,13 @@
  */
 import type { Roofline } from "./roofline.ts";
 import type { Sample } from "./rounds.ts";
-import { decodeFigure, type Figure, memoryFigures, prefillFigure } from "./scenarios.ts";
+import {
+  decodeFigure,
+  type Figure,
+  linearFigure,
+  memoryFigures,
+  prefillFigure,
+} from "./scenarios.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Work } from "./work.ts";
 
@@ -44,7 +50,8 @@ interface Share {
  *
  * Decoding is held against the read bandwidth: each token reads all weights, and the keys and
  * values of all before it. A prompt is held against the peak of the products, with the operations
- * of its linear layers: what attention, norms and the head cost is missing from it.
+ * of its linear layers: what attention, norms and the head cost is missing from it. The linear
+ * layers alone are held against the same peak.
  *
  * @param room cells of the cache that everybody was given
  */
@@ -81,9 +88,14 @@ function shareOf({ name, load }: Scenario, work: Work): Share[] {
     const percent: Share["percent"] = (value, roof) => value * bytes / (roof(read) ?? 0) / 1e7;
     return [{ of, figure: alone(`${of}, of the memory's roof`, "%"), percent }];
   }
+  const peak = work.isQuantized ? int8 : floats;
+  if (name === "linear") {
+    const figure = alone(`${linearFigure}, of the peak of ${peak.name}`, "%");
+    const percent: Share["percent"] = (value, roof) => value / (roof(peak) ?? 0) * 100;
+    return [{ of: linearFigure, figure, percent }];
+  }
   if (name.startsWith("prefill-")) {
     const of = prefillFigure(promptTokens);
-    const peak = work.isQuantized ? int8 : floats;
     const percent: Share["percent"] = (value, roof) =>
       value * work.linearOps / (roof(peak) ?? 0) / 1e7;
     return [{ of, figure: alone(`${of}, of the peak of ${peak.name}`, "%"), percent }];

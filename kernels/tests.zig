@@ -25,4 +25,5 @@ test {
     _ = @import("number.zig");
     _ = @import("mapping_test.zig");
     _ = @import("compute_test.zig");
+    _ = @import("accuracy_test.zig");
 }

@@ -77,6 +77,13 @@ describe("playRounds()", () => {
     expect(measured).toEqual(["measure two", "measure two", "measure one"]);
   });
 
+  it("lets only those play who can", async () => {
+    const log: string[] = [];
+    const plays = ({ name }: Entrant) => name === "b";
+    const { samples } = await play([fake("a", log), fake("b", log)], [scenario(log, { plays })], 1);
+    expect(samples.map(({ entrant }) => entrant)).toEqual(["b"]);
+  });
+
   it("gives what it has when it is told to stop", async () => {
     const log: string[] = [];
     const stopper = new AbortController();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "bun:test";
 import process from "node:process";
-import type { Ask, Contender } from "../../bench/contender.ts";
+import type { Ask, Contender, Entrant } from "../../bench/contender.ts";
 import { listScenarios, roomFor, type Scenario } from "../../bench/scenarios.ts";
 
 const all = listScenarios();
@@ -23,13 +23,20 @@ function contender(asked: Ask[], answers = 1): Contender {
   return { processes, ask, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
-function measure(scenario: Scenario, asked: Ask[], answers = 1): Promise<number[]> {
-  const entrant = {
-    ...{ name: "a", version: "1", threads: 2, rivals: [] },
-    start: () => Promise.resolve(contender(asked)),
-  };
+const entrant: Entrant = {
+  ...{ name: "a", version: "1", threads: 2, rivals: [] },
+  start: () => Promise.resolve(contender([])),
+};
+
+function measure(
+  scenario: Scenario,
+  asked: Ask[],
+  answers = 1,
+  more: Partial<Entrant> = {},
+): Promise<number[]> {
   const prompt = (tokens: number): string => `${tokens} tokens`;
-  return scenario.measure({ entrant, contender: contender(asked, answers), prompt });
+  const stage = { entrant: { ...entrant, ...more }, contender: contender(asked, answers), prompt };
+  return scenario.measure(stage);
 }
 
 describe("listScenarios()", () => {
@@ -76,6 +83,13 @@ describe("listScenarios()", () => {
 
   it("takes the speed of a prompt from its tokens and its first answer", async () => {
     expect(await measure(named("prefill-512"), [])).toEqual([500]);
+  });
+
+  it("asks those who can tell for their linear layers alone", async () => {
+    const linearLayers = (tokens: number): Promise<number> => Promise.resolve(2 * tokens);
+    const { plays } = named("linear");
+    expect([plays!(entrant), plays!({ ...entrant, linearLayers })]).toEqual([false, true]);
+    expect(await measure(named("linear"), [], 1, { linearLayers })).toEqual([1024]);
   });
 
   it("adds up the tokens of all streams", async () => {

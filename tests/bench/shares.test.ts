@@ -65,6 +65,13 @@ describe("shareSamples()", () => {
     expect(floats?.figure.name).toBe("prefill of 512 tokens, of the peak of products of floats");
   });
 
+  it("holds the linear layers alone against the same peak", () => {
+    expect(sharesOf("linear", 650)[0]).toMatchObject({
+      value: 65,
+      figure: { name: "linear layers alone, 512 tokens, of the peak of products of bytes" },
+    });
+  });
+
   it("divides the most memory by the file and the cache that everybody was given", () => {
     const [share] = sharesOf("memory", 220, work, 5000);
     expect(share?.value).toBeCloseTo(110, 9);

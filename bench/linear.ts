@@ -1,0 +1,92 @@
+/**
+ * The linear layers of a model alone: its own graph without attention, rotary embeddings and head,
+ * with the file's weights, lowered and computed as a prompt is.
+ *
+ * usage: linear.ts MODEL.gguf THREADS TOKENS
+ *
+ * Prints one line of JSON: the most operations in a nanosecond that a pass did.
+ *
+ * @module
+ */
+import process from "node:process";
+import { weightLookup } from "../src/core/tensors.ts";
+import { Backend, Plan } from "../src/ggml/backend.ts";
+import { Library } from "../src/ggml/library.ts";
+import { packsOf, Weights } from "../src/ggml/weights.ts";
+import { type Gguf, readGguf } from "../src/gguf/reader.ts";
+import { cpuRewrites, lower, type Lowered, type Packs } from "../src/graph/lower.ts";
+import { Graph, type Tensor } from "../src/graph/record.ts";
+import { architecture } from "../src/models/mod.ts";
+
+/** What the program prints. */
+export interface LinearLine {
+  /** 10^9 operations a second; a product with its addition is two. */
+  readonly gops: number;
+}
+
+/** As many as the roofline's, whose best pass the best one here is held against. */
+const PASSES = 12;
+
+/** Queries pass for what was attended to; so the products have the shapes that they always have. */
+class LinearGraph extends Graph {
+  override rope(a: Tensor): Tensor {
+    return a;
+  }
+
+  override attention(q: Tensor): Tensor {
+    return q.op.kind === "reshape" ? q.src[0]! : this.reshape(q, q.ne[0] * q.ne[1], q.ne[2]);
+  }
+}
+
+/** The linear layers for so many tokens, and the norms, SwiGLU and sums that are fused in them. */
+export function linearLayers(gguf: Gguf, n_tokens: number, packs: Packs): Lowered {
+  const { metadata } = gguf;
+  const arch = architecture(metadata.str("general.architecture"));
+  const hp = arch.hparams(metadata, metadata.strings("tokenizer.ggml.tokens").length);
+  const lookup = weightLookup(gguf);
+  const g = new LinearGraph(lookup);
+  const inputs = {
+    tokens: g.input("tokens", "i32", n_tokens),
+    pos: g.input("pos", "i32", n_tokens),
+  };
+  const head = arch.graph(g, hp, inputs);
+  return lower(g, head.src[1], lookup, cpuRewrites(packs));
+}
+
+/** Operations of the products of a graph; a product with its addition is two. */
+export function operations({ nodes }: Lowered): number {
+  const products = nodes.filter(({ op }) => op.kind === "mul_mat" || op.kind === "mul_mat_packed");
+  return products.reduce((sum, { src: [w], ne }) => sum + 2 * w!.ne[0] * w!.ne[1] * ne[1], 0);
+}
+
+/** Computes them several times; gives the most operations in a nanosecond. */
+export async function measureLinear(
+  path: string,
+  n_threads: number,
+  n_tokens: number,
+): Promise<number> {
+  const gguf = readGguf(path);
+  using library = await Library.open();
+  using backend = new Backend(library, n_threads);
+  const layers = linearLayers(gguf, n_tokens, packsOf(library, {}));
+  using weights = Weights.load(library, gguf, layers);
+  const cache = { k: [], v: [], type: "f16", n_cells: 0 } as const;
+  const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: n_tokens };
+  using plan = new Plan(backend, layers, shape, { weights, cache, flashAttention: true });
+  let least = Infinity;
+  for (let pass = 0; pass < PASSES; pass++) {
+    // Memory of inputs may be used again by what is computed later.
+    plan.set("tokens", Int32Array.from({ length: n_tokens }, (_, i) => i));
+    const started = performance.now();
+    plan.compute();
+    least = Math.min(least, performance.now() - started);
+  }
+  return operations(layers) / least / 1e6;
+}
+
+if (import.meta.main) {
+  const [path = "", threads = "2", tokens = "512"] = process.argv.slice(2);
+  const line: LinearLine = { gops: await measureLinear(path, Number(threads), Number(tokens)) };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+  process.exit();
+}
