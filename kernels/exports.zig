@@ -11,8 +11,10 @@ const experts = @import("experts.zig");
 const packed_weight = @import("packed.zig");
 const rope = @import("rope.zig");
 const row = @import("row.zig");
+const Lock = @import("lock.zig").Lock;
 const Mapping = @import("mapping.zig").Mapping;
 const pool = @import("cpu/pool.zig");
+const product = @import("cpu/product.zig");
 const sampler = @import("cpu/sampler.zig");
 const variant = @import("cpu/variant.zig");
 
@@ -63,6 +65,16 @@ export fn sluice_log_level(level: i32) void {
 
 export fn sluice_context_new(mem_size: f64) ?*ggml.Context {
     return tensor.newContext(mem_size) catch null;
+}
+
+export fn sluice_lock_take(path: ?[*:0]const u8) ?*Lock {
+    return Lock.take(given("path", path) catch return null) catch null;
+}
+
+export fn sluice_lock_release(lock: ?*Lock) i32 {
+    const l = given("lock", lock) catch return failed;
+    l.release();
+    return ok;
 }
 
 export fn sluice_mapping_open(path: ?[*:0]const u8, size: f64) ?*Mapping {
@@ -119,6 +131,10 @@ fn fill(
     const t = try given("tensor", destination);
     const n_pairs = try count("n_ranges", n_ranges);
     return way(m, try list("ranges", ranges, 2 * n_pairs), t);
+}
+
+export fn sluice_layout_version() i32 {
+    return product.layout_version;
 }
 
 export fn sluice_packs(type_: i32, n_in: i32, n_out: i32) i32 {

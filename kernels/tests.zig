@@ -23,6 +23,7 @@ test {
     _ = @import("cpu/openmp_test.zig");
     _ = @import("failure.zig");
     _ = @import("number.zig");
+    _ = @import("lock.zig");
     _ = @import("mapping_test.zig");
     _ = @import("compute_test.zig");
     _ = @import("accuracy_test.zig");

@@ -37,6 +37,7 @@ const USAGE = `sluice: run a language model and stream its tokens
   --parallel N              sequences that run at once (4)
   --cache-type TYPE         what keys and values are kept as: f16, q8_0 or f32 (f16)
   --kernel-variant NAME     level of our kernels, such as x86_64_v3 (the best of this processor)
+  --packed-dir DIR          keeps weights as they were packed, for the next start (nowhere)
 
 serve:
   --port N                  port, 0 is any free one (8080)
@@ -63,6 +64,7 @@ const OPTIONS = {
   model: { type: "string", short: "m", default: "smollm2" },
   threads: { type: "string", short: "t" },
   "kernel-variant": { type: "string" },
+  "packed-dir": { type: "string" },
   "ctx-size": { type: "string", short: "c" },
   parallel: { type: "string" },
   "cache-type": { type: "string" },
@@ -239,6 +241,7 @@ function loadWithProgress(values: Values): Promise<Model> {
     ...some("parallel", parallel),
     ...some("cacheType", cacheType(values["cache-type"])),
     ...some("kernelVariant", values["kernel-variant"]),
+    ...some("packedDir", values["packed-dir"]),
   };
   if (process.stderr.isTTY) {
     options.onProgress = (loadedBytes, totalBytes) => {

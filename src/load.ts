@@ -4,6 +4,7 @@
  * @module
  */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { ChatTemplate } from "./chat/template.ts";
 import { Engine, type EngineLimits } from "./engine/engine.ts";
 import type { GenerateRequest, Generator, GeneratorLoad, ModelInfo } from "./engine/generator.ts";
@@ -14,6 +15,7 @@ import { ModelError } from "./errors.ts";
 import { readGguf } from "./gguf/reader.ts";
 import { type Fetch, inProcessFetch } from "./server/fetch.ts";
 import { createHandler } from "./server/handler.ts";
+import { ServerLog } from "./server/log.ts";
 import { resolveModel } from "./store/reference.ts";
 import { StreamingConfig } from "./stream/config.ts";
 import type { StreamEvent } from "./stream/event.ts";
@@ -43,6 +45,12 @@ export interface LoadOptions extends EngineLimits {
    * what another processor computes. Default the best that this one has.
    */
   kernelVariant?: string;
+  /**
+   * Folder that keeps weights as they were packed, about as many bytes as the model file. The next
+   * start maps them instead, and processes with the same model share that memory. Default none is
+   * kept.
+   */
+  packedDir?: string;
   /** Told while weights are read. */
   onProgress?: OnProgress;
 }
@@ -167,10 +175,13 @@ export async function load(ref: string, options: LoadOptions = {}): Promise<Mode
       fused: !reference,
       repack: !reference,
       ...(options.kernelVariant !== undefined && { kernelVariant: options.kernelVariant }),
+      ...(options.packedDir !== undefined && { packedDir: resolve(options.packedDir) }),
     },
     limits: options,
     onProgress: options.onProgress,
   });
+  const { keepingFault } = engine.core;
+  if (keepingFault !== undefined) new ServerLog().unkept(keepingFault);
   return new Model(engine);
 }
 

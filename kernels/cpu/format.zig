@@ -11,6 +11,8 @@ const std = @import("std");
 const builtin = @import("builtin");
 const half = @import("half.zig");
 
+/// Changes with what pack() writes: panels are kept in files (src/ggml/packed_file.ts).
+pub const layout_version = 1;
 /// Rows of a panel.
 pub const panel_rows = 16;
 /// Values of a block: what one step of a product takes.

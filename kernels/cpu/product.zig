@@ -18,6 +18,7 @@ pub const Share = @import("share.zig").Share;
 pub const Rows = tiling.Rows;
 pub const tileBytes = tiling.bytes;
 pub const Format = formats.Format;
+pub const layout_version = formats.layout_version;
 pub const panel_rows = formats.panel_rows;
 pub const block_len = formats.block_len;
 pub const pack = formats.pack;

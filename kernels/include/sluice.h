@@ -27,6 +27,7 @@ struct ggml_cgraph;
 struct ggml_backend;
 struct ggml_backend_buffer;
 struct ggml_backend_buffer_type;
+struct sluice_lock;
 struct sluice_mapping;
 
 /*
@@ -66,6 +67,14 @@ void sluice_log_level(int32_t level);
 struct ggml_context *sluice_context_new(double mem_size);
 
 /*
+ * Locks a file against other processes and other callers, and makes it where it is missing; path is
+ * NUL-terminated. NULL, at once, where somebody holds it. The lock ends with the process.
+ */
+struct sluice_lock *sluice_lock_take(const uint8_t *path);
+/* Lets the next one in. */
+int32_t sluice_lock_release(struct sluice_lock *lock);
+
+/*
  * Maps a file read-only and shared. path is NUL-terminated; the call fails unless the file has
  * exactly `size` bytes. A file that shrinks afterwards ends the process when its end is read.
  */
@@ -103,6 +112,8 @@ int32_t sluice_mapping_pack(
     struct sluice_mapping *mapping, const double *ranges, int32_t n_ranges,
     struct ggml_tensor *weight);
 
+/* Changes whenever sluice_mapping_pack() puts the rows of any type elsewhere than before. */
+int32_t sluice_layout_version(void);
 /* 1 if a weight [n_in, n_out] of this ggml_type can lie in panels on this processor, else 0. */
 int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out);
 /*

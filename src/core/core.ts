@@ -95,6 +95,7 @@ export class Core implements Disposable {
     const weights = resources.use(
       Weights.load(library, gguf, lowered(ONE_TOKEN), {
         repack: options.repack,
+        ...(options.packedDir !== undefined && { packedDir: options.packedDir }),
         ...(onProgress && { onProgress }),
       }),
     );
@@ -119,6 +120,8 @@ export class Core implements Disposable {
       n_threads: options.n_threads,
       cpuVariant: library.cpuVariant(),
       copiedBytes: weights.copiedBytes,
+      keptBytes: weights.keptBytes,
+      ...(weights.keepingFault !== undefined && { keepingFault: weights.keepingFault }),
       cacheBytes: cache.bytes,
     };
     return new Core(info, library, cache, plans, cancelled, resources.move());

@@ -26,6 +26,8 @@ export interface CoreOptions {
   repack: boolean;
   /** Level of our kernels, such as `x86_64_v3`. Default the best that this processor has. */
   kernelVariant?: string;
+  /** Folder that keeps packed weights for the next start. Default none is kept. */
+  packedDir?: string;
 }
 
 /** A sequence to run. */
@@ -92,6 +94,10 @@ export interface CoreInfo {
   cpuVariant: string;
   /** Bytes of weights that were copied out of the file. */
   copiedBytes: number;
+  /** Bytes of weights that are mapped from a packed file. */
+  keptBytes: number;
+  /** Why packed weights could not be kept, or what was wrong with those that were. */
+  keepingFault?: string;
   /** Bytes that the cache may grow to. */
   cacheBytes: number;
 }

@@ -284,6 +284,10 @@ export const symbols = {
   sluice_log_level: { args: ["i32"], returns: "void" },
   // struct ggml_context * sluice_context_new(double mem_size)
   sluice_context_new: { args: ["f64"], returns: "pointer" },
+  // struct sluice_lock * sluice_lock_take(const uint8_t *path)
+  sluice_lock_take: { args: ["buffer"], returns: "pointer" },
+  // int32_t sluice_lock_release(struct sluice_lock *lock)
+  sluice_lock_release: { args: ["pointer"], returns: "i32" },
   // struct sluice_mapping * sluice_mapping_open(const uint8_t *path, double size)
   sluice_mapping_open: { args: ["buffer", "f64"], returns: "pointer" },
   // int32_t sluice_mapping_populate(struct sluice_mapping *mapping, double offset, double size)
@@ -301,6 +305,8 @@ export const symbols = {
   // int32_t sluice_mapping_pack(struct sluice_mapping *mapping, const double *ranges, int32_t
   //   n_ranges, struct ggml_tensor *weight)
   sluice_mapping_pack: { args: ["pointer", "buffer", "i32", "pointer"], returns: "i32" },
+  // int32_t sluice_layout_version(void)
+  sluice_layout_version: { args: [], returns: "i32" },
   // int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out)
   sluice_packs: { args: ["i32", "i32", "i32"], returns: "i32" },
   // struct ggml_tensor * sluice_quantize(struct ggml_context *context, struct ggml_tensor *values)

@@ -4,7 +4,7 @@
  *
  * A weight stays in the mapped file where that is possible. It is copied where several are joined
  * into one, or where products are faster with another layout: our panels, else one of ggml's (AMX,
- * interleaved rows).
+ * interleaved rows). What is joined or in panels may be kept in a file, see `PackedFile`.
  *
  * @module
  */
@@ -12,7 +12,8 @@ import { LibraryError } from "../errors.ts";
 import type { Lowered, Packs } from "../graph/lower.ts";
 import type { DType, Ne, Op } from "../graph/record.ts";
 import type { Pointer } from "../runtime/ffi.ts";
-import type { Library, Native } from "./library.ts";
+import type { Library } from "./library.ts";
+import { type FileRange, PackedFile } from "./packed_file.ts";
 import { type_id } from "./tensor.ts";
 
 /** Where weights lie in a file. */
@@ -24,13 +25,15 @@ export interface WeightFile {
   /** First byte of the tensor data. */
   readonly dataOffset: number;
   /** Places by name, in bytes from the start of the file. */
-  readonly tensors: ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
+  readonly tensors: ReadonlyMap<string, FileRange>;
 }
 
 /** How weights are loaded. */
 export interface LoadOptions {
   /** Use layouts of the CPU's own. Default true. */
   repack?: boolean;
+  /** Folder that keeps packed weights for the next start. Default none is kept. */
+  packedDir?: string;
   onProgress?: LoadProgress;
 }
 
@@ -46,17 +49,20 @@ interface Wanted {
   use: WeightUse;
   type: DType;
   ne: Ne;
-  ranges: { readonly offset: number; readonly size: number }[];
+  ranges: FileRange[];
 }
+
+/** Bytes that are read or written at once. */
+const CHUNK_BYTES = 2 ** 24;
 
 /** Told after each weight, with the bytes done and the bytes in all. */
 export type LoadProgress = (loadedBytes: number, totalBytes: number) => void;
 
-/** Where weights go: the mapping, or buffers of a type. */
+/** Where weights go: the mapping, memory in a layout of our own, or buffers of a type. */
 interface Homes {
   mapped: Wanted[];
+  own: Wanted[];
   copied: Map<Pointer, Wanted[]>;
-  packed: Wanted[];
 }
 
 /** Which weights are kept in panels, where layouts of the CPU's own are used. */
@@ -74,8 +80,11 @@ export class Weights implements Disposable {
   };
   readonly #contexts: Pointer[] = [];
   readonly #buffers: Pointer[] = [];
+  readonly #mappings: NonNullable<Pointer>[] = [];
   #mapping: Pointer = null;
   #copied = 0;
+  #kept = 0;
+  #keepingFault: string | undefined;
 
   private constructor(library: Library) {
     this.#library = library;
@@ -121,23 +130,84 @@ export class Weights implements Disposable {
     return this.#copied;
   }
 
-  #load(file: WeightFile, wanted: Wanted[], { repack = true, onProgress }: LoadOptions): void {
-    const { native } = this.#library;
-    const path = new TextEncoder().encode(`${file.file}\0`);
-    this.#mapping = this.#library.handle(
-      native.sluice_mapping_open(path, file.fileSize),
-      `map the model file "${file.file}"`,
-    );
-    const { mapped, copied, packed } = this.#choose(wanted, repack);
-    const total = [mapped, packed, ...copied.values()].flat().reduce((sum, w) => sum + bytes(w), 0);
+  /** Bytes of weights that are mapped from a packed file. */
+  get keptBytes(): number {
+    return this.#kept;
+  }
+
+  /** Why packed weights could not be kept, or what was wrong with those that were. */
+  get keepingFault(): string | undefined {
+    return this.#keepingFault;
+  }
+
+  #load(
+    file: WeightFile,
+    wanted: Wanted[],
+    { repack = true, packedDir, onProgress }: LoadOptions,
+  ): void {
+    const { mapped, own, copied } = this.#choose(wanted, repack);
+    const total = [mapped, own, ...copied.values()].flat().reduce((sum, w) => sum + bytes(w), 0);
     let loaded = 0;
-    const progress = (w: Wanted): void => onProgress?.(loaded += bytes(w), total);
-    if (mapped.length > 0) this.#placeMapped(file, mapped, progress);
-    for (const [type, list] of copied) this.#copy(type, list, native.sluice_mapping_read, progress);
-    if (packed.length > 0) {
-      const host = native.ggml_backend_cpu_buffer_type();
-      this.#copy(host, packed, native.sluice_mapping_pack, progress);
+    const done = new Set<Wanted>();
+    const progress = (w: Wanted): void => {
+      if (done.size < done.add(w).size) onProgress?.(loaded += bytes(w), total);
+    };
+    const kept = packedDir === undefined || own.length === 0
+      ? undefined
+      : this.#tryKeeping(() => new PackedFile(this.#library, packedDir, file.file, own));
+    this.#mapping = this.#map(file.file, file.fileSize, "model file");
+    if (mapped.length > 0) {
+      const places = new Map(mapped.map((w) => [w, w.ranges[0]!]));
+      this.#placeMapped(this.#mapping, file, places, progress);
     }
+    for (const [type, list] of copied) this.#copy(type, list, progress);
+    const isPlaced = kept && this.#tryKeeping(() => this.#placeKept(kept, progress));
+    if (!isPlaced && own.length > 0) {
+      this.#copy(this.#library.native.ggml_backend_cpu_buffer_type(), own, progress);
+    }
+  }
+
+  #map(path: string, size: number, what: string): NonNullable<Pointer> {
+    const { native } = this.#library;
+    const mapping = this.#library.handle(
+      native.sluice_mapping_open(new TextEncoder().encode(`${path}\0`), size),
+      `map the ${what} "${path}"`,
+    );
+    this.#mappings.push(mapping);
+    return mapping;
+  }
+
+  /**
+   * What is done with packed files; where a file or a lock fails it is told and not thrown, since
+   * weights can be packed at every start.
+   */
+  #tryKeeping<T>(action: () => T): T | undefined {
+    try {
+      return action();
+    } catch (error) {
+      if (!(error instanceof LibraryError) && !isFileFailure(error)) throw error;
+      this.#keepingFault = error.message;
+      return undefined;
+    }
+  }
+
+  /** Maps weights from their packed file, which is made where it is missing or damaged. */
+  #placeKept(kept: PackedFile<Wanted>, progress: (w: Wanted) => void): true {
+    const found = kept.look();
+    if (found === "damaged") {
+      this.#keepingFault = `The packed file "${kept.path}" is damaged: it is written anew`;
+    }
+    if (found !== "whole") {
+      kept.write((w, put) => {
+        this.#packAlone(w, put);
+        progress(w);
+      });
+    }
+    const mapping = this.#map(kept.path, kept.size, "packed file");
+    const { dataOffset, size, places } = kept;
+    this.#placeMapped(mapping, { file: kept.path, dataOffset, fileSize: size }, places, progress);
+    for (const w of places.keys()) this.#kept += bytes(w);
+    return true;
   }
 
   /** Picks the home of each weight: the mapping, or a buffer type of the CPU. */
@@ -150,6 +220,7 @@ export class Weights implements Disposable {
       extra.push(type);
     }
     const mapped: Wanted[] = [];
+    const own = wanted.filter(({ use }) => use === "packed");
     const copied = new Map<Pointer, Wanted[]>();
     const copy = (type: Pointer, w: Wanted): void => {
       const list = copied.get(type);
@@ -158,7 +229,6 @@ export class Weights implements Disposable {
     };
     const byRows = new Set(wanted.filter((w) => w.use === "rows").map((w) => w.key));
     const probe = this.#context(wanted.length);
-    const packed = wanted.filter(({ use }) => use === "packed");
     for (const w of wanted) {
       if (w.use === "packed") continue;
       const tensor = this.#tensor(probe, w);
@@ -169,31 +239,36 @@ export class Weights implements Disposable {
       // Without a layout of their own products read what is there for the rows.
       else if (w.use === "product" && byRows.has(w.key)) continue;
       else if (isOneRange(w)) mapped.push(w);
-      else copy(native.ggml_backend_cpu_buffer_type(), w);
+      else own.push(w);
     }
     native.ggml_free(this.#contexts.pop()!);
-    return { mapped, copied, packed };
+    return { mapped, own, copied };
   }
 
-  #placeMapped(file: WeightFile, list: Wanted[], progress: (w: Wanted) => void): void {
+  /** Places weights in a mapped file. */
+  #placeMapped(
+    mapping: Pointer,
+    { file, dataOffset, fileSize }: Omit<WeightFile, "tensors">,
+    places: ReadonlyMap<Wanted, FileRange>,
+    progress: (w: Wanted) => void,
+  ): void {
     const library = this.#library;
     const { native } = library;
     const buffer = library.handle(
-      native.sluice_mapping_buffer(this.#mapping, file.dataOffset, file.fileSize - file.dataOffset),
-      `use the mapped file "${file.file}"`,
+      native.sluice_mapping_buffer(mapping, dataOffset, fileSize - dataOffset),
+      `use the mapped file "${file}"`,
     );
     this.#buffers.push(buffer);
     native.ggml_backend_buffer_set_usage(buffer, 1);
-    const ctx = this.#context(list.length);
-    for (const w of list) {
+    const ctx = this.#context(places.size);
+    for (const [w, { offset }] of places) {
       const tensor = this.#tensor(ctx, w);
-      const offset = w.ranges[0]!.offset;
       library.check(
-        native.sluice_tensor_place(buffer, tensor, offset - file.dataOffset),
+        native.sluice_tensor_place(buffer, tensor, offset - dataOffset),
         `place weight ${w.key}`,
       );
       library.check(
-        native.sluice_mapping_populate(this.#mapping, offset, bytes(w)),
+        native.sluice_mapping_populate(mapping, offset, bytes(w)),
         `read weight ${w.key}`,
       );
       this.#tensors[w.use].set(w.key, tensor);
@@ -201,41 +276,64 @@ export class Weights implements Disposable {
     }
   }
 
-  /** Copies weights into a buffer of `type`; `fill` puts them into its layout. */
-  #copy(
-    type: Pointer,
-    list: Wanted[],
-    fill: Native["sluice_mapping_read"],
-    progress: (w: Wanted) => void,
-  ): void {
-    const library = this.#library;
-    const { native } = library;
+  /** Copies weights into a buffer of `type`, which puts them into its layout. */
+  #copy(type: Pointer, list: Wanted[], progress: (w: Wanted) => void): void {
+    const { native } = this.#library;
     const ctx = this.#context(list.length);
     const tensors = list.map((w) => this.#tensor(ctx, w));
-    const buffer = library.handle(
-      native.ggml_backend_alloc_ctx_tensors_from_buft(ctx, type),
-      "allocate memory for weights, use a smaller model or free memory",
-    );
+    const buffer = this.#allocate(ctx, type);
     this.#buffers.push(buffer);
     library.check(native.sluice_buffer_use_large_pages(buffer), "use large pages for weights");
     native.ggml_backend_buffer_set_usage(buffer, 1);
     list.forEach((w, i) => {
       const tensor = tensors[i]!;
-      const ranges = Float64Array.from(w.ranges.flatMap((r) => [r.offset, r.size]));
-      library.check(
-        fill(this.#mapping, ranges, w.ranges.length, tensor),
-        `read weight ${w.key}`,
-      );
-      for (const { offset, size } of w.ranges) {
-        library.check(
-          native.sluice_mapping_discard(this.#mapping, offset, size),
-          `release the file pages of weight ${w.key}`,
-        );
-      }
+      this.#fill(w, tensor);
       this.#tensors[w.use].set(w.key, tensor);
       this.#copied += bytes(w);
       progress(w);
     });
+  }
+
+  /** Packs a weight in memory of its own, gives its bytes to `put`, and frees the memory. */
+  #packAlone(w: Wanted, put: (bytes: Uint8Array) => void): void {
+    const { native } = this.#library;
+    const ctx = this.#context(1);
+    const tensor = this.#tensor(ctx, w);
+    const buffer = this.#allocate(ctx, native.ggml_backend_cpu_buffer_type());
+    try {
+      this.#fill(w, tensor);
+      const chunk = new Uint8Array(Math.min(CHUNK_BYTES, bytes(w)));
+      for (let at = 0; at < bytes(w); at += chunk.length) {
+        const piece = chunk.subarray(0, bytes(w) - at);
+        native.ggml_backend_tensor_get(tensor, piece, BigInt(at), BigInt(piece.length));
+        put(piece);
+      }
+    } finally {
+      native.ggml_backend_buffer_free(buffer);
+      native.ggml_free(this.#contexts.pop()!);
+    }
+  }
+
+  #allocate(ctx: Pointer, type: Pointer): NonNullable<Pointer> {
+    return this.#library.handle(
+      this.#library.native.ggml_backend_alloc_ctx_tensors_from_buft(ctx, type),
+      "allocate memory for weights, use a smaller model or free memory",
+    );
+  }
+
+  /** Reads a weight from the model file, into panels where it is read from them. */
+  #fill(w: Wanted, tensor: Pointer): void {
+    const library = this.#library;
+    const { sluice_mapping_pack, sluice_mapping_read, sluice_mapping_discard } = library.native;
+    const fill = w.use === "packed" ? sluice_mapping_pack : sluice_mapping_read;
+    const ranges = Float64Array.from(w.ranges.flatMap((r) => [r.offset, r.size]));
+    library.check(fill(this.#mapping, ranges, w.ranges.length, tensor), `read weight ${w.key}`);
+    for (const { offset, size } of w.ranges) {
+      library.check(
+        sluice_mapping_discard(this.#mapping, offset, size),
+        `release the file pages of weight ${w.key}`,
+      );
+    }
   }
 
   #context(n_tensors: number): NonNullable<Pointer> {
@@ -264,7 +362,7 @@ export class Weights implements Disposable {
     const { native } = this.#library;
     for (const buffer of this.#buffers.splice(0)) native.ggml_backend_buffer_free(buffer);
     for (const ctx of this.#contexts.splice(0)) native.ggml_free(ctx);
-    if (this.#mapping !== null) native.sluice_mapping_close(this.#mapping);
+    for (const mapping of this.#mappings.splice(0)) native.sluice_mapping_close(mapping);
     this.#mapping = null;
     for (const tensors of Object.values(this.#tensors)) tensors.clear();
   }
@@ -314,4 +412,9 @@ function isOneRange({ ranges }: Wanted): boolean {
   return ranges.every((r, i) =>
     i === 0 || r.offset === ranges[i - 1]!.offset + ranges[i - 1]!.size
   );
+}
+
+/** Whether the file system failed. */
+function isFileFailure(thrown: unknown): thrown is Error {
+  return thrown instanceof Error && "code" in thrown;
 }

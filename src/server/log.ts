@@ -124,6 +124,11 @@ export class ServerLog {
     this.#loggers.engine.info("model loaded", { model, ms: Math.round(ms) });
   }
 
+  /** Packed weights could not be kept, or the file of them was damaged. */
+  unkept(reason: string): void {
+    this.#loggers.engine.warn("packed weights", { reason: withoutValues(reason) });
+  }
+
   /** A generation is over. */
   generation(record: GenerationRecord): void {
     this.#loggers.engine.debug("generation ended", { ...record });

@@ -52,6 +52,7 @@ describe("ServerLog", () => {
     expect(server.isConfigured).toBe(true);
     server.request({ requestId: "r", method: "GET", route: "/health", status: 200, ms: 1 });
     server.loaded("mock", 12.3);
+    server.unkept('Cannot open "/a/folder": it is gone');
     server.stream({ type: "joined", id: ID, seq: 1, isResumed: true, readers: 1 });
     server.stream({ type: "evicted", id: ID, why: "stalled" });
     server.flush(ID, 9);
@@ -61,6 +62,7 @@ describe("ServerLog", () => {
       .toEqual([
         ["server", "info", "request"],
         ["engine", "info", "model loaded"],
+        ["engine", "warning", "packed weights"],
         ["stream", "debug", "reader joined"],
         ["stream", "warning", "reader evicted"],
         ["stream", "debug", "chunks flushed"],
@@ -68,6 +70,7 @@ describe("ServerLog", () => {
         ["server", "warning", "limit met"],
       ]);
     expect(log.text).not.toContain(ID);
+    expect(log.text).not.toContain("folder");
     expect(log.of("stream")[0]?.properties).toMatchObject({ stream: shortId(ID), isResumed: true });
   });
 

@@ -24,6 +24,8 @@ export interface ProbeOptions {
   flashAttention: boolean;
   repack: boolean;
   cacheType: CellType;
+  /** Folder that keeps packed weights. Default none. */
+  packedDir?: string;
 }
 
 /** The graph as it was recorded, in f32 where the file allows it. */
@@ -72,13 +74,13 @@ export class LogitsProbe implements Disposable {
     const library = resources.use(await Library.open());
     const backend = resources.use(new Backend(library, options.n_threads));
     const lookup = weightLookup(gguf);
-    const { repack, flashAttention, cacheType } = options;
+    const { flashAttention, cacheType } = options;
     const own = attends(library, flashAttention, cacheType, hp.n_embd_head);
     const rewrites = options.fused ? cpuRewrites(packsOf(library, options), own) : [];
     const lowered = (shape: BatchShape) =>
       planGraph((g, i) => arch.graph(g, hp, i), shape, lookup, rewrites);
     const one = { n_tokens: 1, n_streams: 1, n_blocks: 1, n_outputs: 1 };
-    const weights = resources.use(Weights.load(library, gguf, lowered(one), { repack }));
+    const weights = resources.use(Weights.load(library, gguf, lowered(one), options));
     const cache = resources.use(
       new KvCache(library, {
         n_layer: hp.n_layer,
