@@ -55,6 +55,16 @@ export interface Entrant {
   linearLayers?(tokens: number): Promise<number>;
 }
 
+/** Answers that came at once, as one. */
+export function together(answers: readonly Answer[]): Answer {
+  return {
+    promptTokens: answers.reduce((sum, { promptTokens }) => sum + promptTokens, 0),
+    tokens: answers.reduce((sum, { tokens }) => sum + tokens, 0),
+    firstMs: Math.min(...answers.map(({ firstMs }) => firstMs)),
+    lastMs: Math.max(...answers.map(({ lastMs }) => lastMs)),
+  };
+}
+
 /** Speed after the first token, in tokens per second. */
 export function decodeRate({ tokens, firstMs, lastMs }: Answer): number {
   return (tokens - 1) / (lastMs - firstMs) * 1000;

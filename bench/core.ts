@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { resolveModel } from "../src/store/reference.ts";
 import { type RuntimeName, RUNTIMES } from "../tools/runtimes.ts";
 import { checkoutRoot } from "../tools/setup.ts";
-import { type Answer, type Ask, decodeRate } from "./contender.ts";
+import { type Answer, type Ask, decodeRate, together } from "./contender.ts";
 import { runtimeWords } from "./entrants.ts";
 import { HttpContender } from "./http_contender.ts";
 import { LineContender } from "./line_contender.ts";
@@ -28,6 +28,7 @@ const HELP = `Usage: bun bench/core.ts [options]     or: deno run -A bench/core.
 
   --rounds N         how often every layer is measured (10)
   --threads LIST     threads that compute, with commas (1, and as many as there are processors)
+  --streams LIST     answers at once, with commas (1)
   --model REF        smollm2 or the path of a GGUF file (smollm2)
   --runtime LIST     runtimes that run sluice, with commas: bun,deno (both)
 `;
@@ -50,6 +51,7 @@ const LAYERS = {
 interface Setting {
   readonly model: string;
   readonly threads: number;
+  readonly streams: number;
   readonly rounds: number;
   readonly figure: Figure;
 }
@@ -71,13 +73,13 @@ async function measure(
 /** Measures rounds `first` to `end`, exclusive, in a process of their own. */
 async function measureProcess(
   runtime: RuntimeName,
-  { model, threads, figure }: Setting,
+  { model, threads, streams, figure }: Setting,
   { first, end }: { first: number; end: number },
   signal: AbortSignal,
 ): Promise<Sample[]> {
   const root = checkoutRoot();
   const words = await runtimeWords(runtime, root);
-  const command = [...words, join("bench", "loop.ts"), model, String(threads)];
+  const command = [...words, join("bench", "loop.ts"), model, String(threads), String(streams)];
   await using process = LineContender.start(`sluice, ${runtime}`, command, root);
   const { url } = await process.readLine<{ url: string }>();
   const client = new HttpContender(process.processes, url);
@@ -93,9 +95,8 @@ async function measureProcess(
     const counts = round >= first;
     showProgress(counts ? `${runtime}: round ${round + 1}` : `warming up ${runtime}`);
     for (const [entrant, ask] of asks) {
-      const what = { prompts: [prompt(PROMPT_TOKENS, serial++)], maxTokens: DECODE_TOKENS };
-      const [answer] = await ask(what);
-      const value = decodeRate(answer!);
+      const prompts = Array.from({ length: streams }, () => prompt(PROMPT_TOKENS, serial++));
+      const value = decodeRate(together(await ask({ prompts, maxTokens: DECODE_TOKENS })));
       if (counts) samples.push({ figure, entrant, round, value });
     }
     // In turn, so that a clock that drifts within a round favours no layer.
@@ -111,6 +112,7 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
     options: {
       rounds: { type: "string", default: "10" },
       threads: { type: "string", default: `1,${availableParallelism()}` },
+      streams: { type: "string", default: "1" },
       model: { type: "string", default: "smollm2" },
       runtime: { type: "string", default: RUNTIMES.join() },
       help: { type: "boolean", short: "h", default: false },
@@ -122,14 +124,20 @@ async function bench(args: string[], signal: AbortSignal): Promise<number> {
   }
   const model = resolveModel(values.model).path;
   const rounds = positive("rounds", values.rounds);
-  const counts = new Set(values.threads.split(",").map((count) => positive("threads", count)));
+  const numbers = (option: "threads" | "streams"): Set<number> =>
+    new Set(values[option].split(",").map((count) => positive(option, count)));
+  const settings = [...numbers("streams")].flatMap((streams) =>
+    [...numbers("threads")].map((threads) => ({ model, streams, threads, rounds }))
+  );
   using _ = await takeMachine(signal);
   for (const runtime of choose("runtime", values.runtime, RUNTIMES, (name) => name)) {
-    for (const threads of counts) {
+    for (const setting of settings) {
       if (signal.aborted) break;
-      const name = `decode, ${runtime}, ${threads} of ${availableParallelism()} processors`;
+      const { streams, threads } = setting;
+      const what = streams === 1 ? "decode" : `${streams} streams`;
+      const name = `${what}, ${runtime}, ${threads} of ${availableParallelism()} processors`;
       const figure: Figure = { name, unit: "tok/s", better: "more" };
-      const samples = await measure(runtime, { model, threads, rounds, figure }, signal);
+      const samples = await measure(runtime, { ...setting, figure }, signal);
       process.stdout.write(`${table(summarize(samples, Object.values(LAYERS)))}\n\n`);
     }
   }

@@ -71,7 +71,7 @@ export async function measureLinear(
   const layers = linearLayers(gguf, n_tokens, packsOf(library, {}));
   using weights = Weights.load(library, gguf, layers);
   const cache = { k: [], v: [], type: "f16", n_cells: 0 } as const;
-  const shape = { n_tokens, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: n_tokens };
+  const shape = { n_tokens, n_streams: 1, n_blocks: 1, n_outputs: n_tokens };
   using plan = new Plan(backend, layers, shape, { weights, cache, flashAttention: true });
   let least = Infinity;
   for (let pass = 0; pass < PASSES; pass++) {

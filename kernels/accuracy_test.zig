@@ -385,21 +385,26 @@ const Attention = struct {
     }
 
     fn check(a: *const Attention) !void {
-        const row = a.size * n_head_kv;
+        const n_blocks = (a.n_kv + attention.chunk_len - 1) / attention.chunk_len;
+        const blocks = try allocator.alloc(i32, n_blocks);
+        defer allocator.free(blocks);
+        for (blocks, 0..) |*block, i| block.* = @intCast(i);
+        const n_seen = try allocator.alloc(i32, a.n_tokens);
+        defer allocator.free(n_seen);
+        for (n_seen, 0..) |*n, token| n.* = @intCast(a.visible(token));
         const args: attention.Args = .{
             .q = floats(a.q).ptr,
             .q_stride = a.size * n_head,
             .k = a.k.data,
             .v = a.v.data,
-            .head_stride = a.size,
-            .cell_stride = row,
-            .stream_stride = row * a.n_kv,
-            .mask = halves(a.mask).ptr,
-            .mask_stride = a.n_kv,
+            .type = .f16,
+            .cell_bytes = 2 * a.size * n_head_kv,
+            .blocks = blocks.ptr,
+            .n_blocks = n_blocks,
+            .n_seen = n_seen.ptr,
             .n_embd_head = a.size,
             .n_head = n_head,
             .n_head_kv = n_head_kv,
-            .n_kv = a.n_kv,
             .n_tokens = a.n_tokens,
             .per_stream = a.n_tokens,
             .scale = scaleOf(a.size),

@@ -29,8 +29,11 @@ import { type Batch, Scheduler } from "./scheduler.ts";
 import { Stepper } from "./step.ts";
 import { expectTensors, weightLookup } from "./tensors.ts";
 
-/** Most plans that are kept; each has its own allocation. */
-const PLANS_MAX = 16;
+/**
+ * Bytes that plans may take. Eight streams that begin and end one after the other go through some
+ * twenty small plans, and building one takes a good part of the time of a step.
+ */
+const PLAN_BYTES_MAX = 64 << 20;
 
 /** A loaded model that runs batches. */
 export class Core implements Disposable {
@@ -111,7 +114,7 @@ export class Core implements Disposable {
     const plans = resources.use(
       new PlanCache(
         (shape) => new Plan(backend, lowered(shape), shape, { weights, cache, flashAttention }),
-        PLANS_MAX,
+        PLAN_BYTES_MAX,
       ),
     );
     const info: CoreInfo = {

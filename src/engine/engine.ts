@@ -209,7 +209,8 @@ export class Engine implements Generator {
           this.#host.post({ type: "credit", id: live.id, upTo: granted });
         }
       }
-      yield* events;
+      // Not by `yield*`: for an array that takes several promises more for each event.
+      for (const event of events) yield event;
       if (finishReason) yield* answer.finish();
     }
     if (answer.stopped) finishReason = "stop";

@@ -68,6 +68,8 @@ export interface PlanParts {
 /** A graph in native memory with its allocation; only its inputs change between computations. */
 export class Plan implements Disposable {
   readonly shape: BatchShape;
+  /** Native memory that it takes. */
+  readonly bytes: number;
   readonly #backend: Backend;
   readonly #inputs: Map<string, Pointer>;
   readonly #output: Pointer;
@@ -105,6 +107,8 @@ export class Plan implements Disposable {
       this[Symbol.dispose]();
       library.handle(null, `allocate a plan for ${shape.n_tokens} tokens, free memory`);
     }
+    this.bytes = Number(native.ggml_used_mem(this.#ctx)) +
+      Number(native.ggml_gallocr_get_buffer_size(this.#galloc, 0));
   }
 
   /** Whether the graph reads an input of that name. */

@@ -68,6 +68,8 @@ export const symbols = {
   ggml_free: { args: ["pointer"], returns: "void" },
   // void ggml_reset(struct ggml_context * ctx)
   ggml_reset: { args: ["pointer"], returns: "void" },
+  // size_t ggml_used_mem(const struct ggml_context * ctx)
+  ggml_used_mem: { args: ["pointer"], returns: "i64" },
   // size_t ggml_tensor_overhead(void)
   ggml_tensor_overhead: { args: [], returns: "i64" },
   // size_t ggml_graph_overhead_custom(size_t size, bool grads)

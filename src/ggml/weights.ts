@@ -283,7 +283,6 @@ export class Weights implements Disposable {
     const tensors = list.map((w) => this.#tensor(ctx, w));
     const buffer = this.#allocate(ctx, type);
     this.#buffers.push(buffer);
-    library.check(native.sluice_buffer_use_large_pages(buffer), "use large pages for weights");
     native.ggml_backend_buffer_set_usage(buffer, 1);
     list.forEach((w, i) => {
       const tensor = tensors[i]!;
@@ -315,10 +314,13 @@ export class Weights implements Disposable {
   }
 
   #allocate(ctx: Pointer, type: Pointer): NonNullable<Pointer> {
-    return this.#library.handle(
-      this.#library.native.ggml_backend_alloc_ctx_tensors_from_buft(ctx, type),
+    const { native } = this.#library;
+    const buffer = this.#library.handle(
+      native.ggml_backend_alloc_ctx_tensors_from_buft(ctx, type),
       "allocate memory for weights, use a smaller model or free memory",
     );
+    this.#library.check(native.sluice_buffer_use_large_pages(buffer), "use large pages");
+    return buffer;
   }
 
   /** Reads a weight from the model file, into panels where it is read from them. */

@@ -45,16 +45,23 @@ export function planGraph(
   return lower(g, n_outputs > 0 ? logits : undefined, lookup, rewrites);
 }
 
-/** The most recently used plans; the oldest is disposed when there is no room. */
-export class PlanCache<P extends Disposable> implements Disposable {
+/** What a cache of plans asks of one. */
+export interface KeptPlan extends Disposable {
+  /** Native memory that it takes. */
+  readonly bytes: number;
+}
+
+/** The most recently used plans; the oldest are disposed when there is no room. */
+export class PlanCache<P extends KeptPlan> implements Disposable {
   readonly #plans = new Map<string, P>();
   readonly #build: (shape: BatchShape) => P;
-  readonly #limit: number;
+  readonly #bytesMax: number;
+  #bytes = 0;
 
-  /** @param limit most plans that are kept */
-  constructor(build: (shape: BatchShape) => P, limit: number) {
+  /** @param bytesMax bytes that the kept plans may take; the newest is kept whatever its size */
+  constructor(build: (shape: BatchShape) => P, bytesMax: number) {
     this.#build = build;
-    this.#limit = limit;
+    this.#bytesMax = bytesMax;
   }
 
   /** The plan of that shape, built if it is not there. */
@@ -66,9 +73,11 @@ export class PlanCache<P extends Disposable> implements Disposable {
       this.#plans.delete(key);
     } else {
       plan = this.#build(shape);
+      this.#bytes += plan.bytes;
       for (const [oldest, unused] of this.#plans) {
-        if (this.#plans.size < this.#limit) break;
+        if (this.#bytes <= this.#bytesMax) break;
         this.#plans.delete(oldest);
+        this.#bytes -= unused.bytes;
         unused[Symbol.dispose]();
       }
     }
@@ -84,5 +93,6 @@ export class PlanCache<P extends Disposable> implements Disposable {
   [Symbol.dispose](): void {
     for (const plan of this.#plans.values()) plan[Symbol.dispose]();
     this.#plans.clear();
+    this.#bytes = 0;
   }
 }

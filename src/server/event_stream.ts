@@ -146,6 +146,7 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
       // Only a fault of a dialect comes here: a body that is cut says more than one that ends.
       this.#parts.report(thrown);
       this.#isGone = true;
+      this.#silence.stop();
       this.#parts.ending?.over("cut");
       await this.#parts.reader.close();
       throw thrown;
@@ -206,11 +207,11 @@ class StreamBody implements UnderlyingDefaultSource<Uint8Array> {
   /** The messages of an event that the client does not have, each with its id. */
   #messages({ seq, event }: Entry): SseMessage[] {
     const { id, cursor, encode } = this.#parts;
-    const encoded = encode(event, seq);
-    const parts = encoded.length;
-    const messages = id === undefined || seq === LOST_SEQ
-      ? encoded
-      : encoded.map((message, i) => ({ ...message, id: messageId(id, seq, i + 1, parts) }));
+    const messages = encode(event, seq);
+    const parts = messages.length;
+    if (id !== undefined && seq !== LOST_SEQ) {
+      for (const [i, message] of messages.entries()) message.id = messageId(id, seq, i + 1, parts);
+    }
     return messages.slice(partsDelivered(cursor, seq, parts));
   }
 

@@ -68,6 +68,7 @@ export function wholeBody(
       const end = await silence.wait(wanted);
       if (isGone) return;
       if (end === SILENCE) return controller.enqueue(encode(" "));
+      silence.stop();
       void reader.close();
       ending.onEnd?.(false);
       const settled = settle(end);

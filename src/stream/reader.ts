@@ -48,12 +48,13 @@ export class StreamReader {
     this.idleSince = Infinity;
     try {
       while (this.#at === this.#batch.length) {
-        this.#batch = await this.#stream.read(this.#seq);
-        this.#at = 0;
-        if (this.#batch.length > 0) break;
         const { ended, suspended, end } = this.#stream;
-        if ((ended || suspended) && this.#seq >= end) return undefined;
-        await this.#stream.want(this.#seq);
+        if (this.#seq < end) {
+          const events = this.#stream.read(this.#seq);
+          this.#batch = events instanceof Promise ? await events : events;
+          this.#at = 0;
+        } else if (ended || suspended) return undefined;
+        else await this.#stream.want(this.#seq);
       }
       return this.take();
     } finally {

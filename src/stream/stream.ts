@@ -287,12 +287,15 @@ export class Stream {
   }
 
   /**
-   * Events from `seq` on; none where `seq` is the end.
+   * Events from `seq` on, at once where they are in memory; none where `seq` is the end.
    *
    * @throws RequestError `stream_evicted` (410) where they are kept nowhere any more
    */
-  async read(seq: number): Promise<StreamEvent[]> {
-    if (seq >= this.#log.first) return this.#log.read(seq, READ_COUNT);
+  read(seq: number): StreamEvent[] | Promise<StreamEvent[]> {
+    return seq < this.#log.first ? this.#older(seq) : this.#log.read(seq, READ_COUNT);
+  }
+
+  async #older(seq: number): Promise<StreamEvent[]> {
     const count = Math.min(READ_COUNT, this.#log.first - seq);
     const events = await this.#store?.read(this.record.id, seq, count) ?? [];
     if (events.length > 0) return events;
@@ -305,12 +308,12 @@ export class Stream {
   }
 
   /** Resolves when there may be an event at `seq`. */
-  async want(seq: number): Promise<void> {
-    if (seq < this.end || this.ended || this.#isSuspended) return;
+  want(seq: number): Promise<void> {
+    if (seq < this.end || this.ended || this.#isSuspended) return Promise.resolve();
     this.#wanted = Math.max(this.#wanted, seq + 1);
     const changed = this.#log.changed();
     this.#wake?.();
-    await changed;
+    return changed;
   }
 
   async #begin(source: StreamSource, start: StreamEvent): Promise<void> {
@@ -328,7 +331,7 @@ export class Stream {
     const endAttendance = this.#attend();
     if (start !== undefined) await this.#publish(start);
     while (!this.ended) {
-      await this.#demanded();
+      if (!this.#isDemanded()) await this.#demanded();
       const event = await source.next();
       if (this.#isSuspended ? isTerminal(event) : !await this.#publish(event)) {
         await drain(source, event);
@@ -357,7 +360,6 @@ export class Stream {
 
   /** Waits until somebody wants the event at the end of the log. */
   async #demanded(): Promise<void> {
-    if (this.#isDemanded()) return;
     const since = this.#waitsSince = performance.now();
     do await new Promise<void>((resolve) => this.#wake = resolve); while (!this.#isDemanded());
     this.#waitsSince = 0;

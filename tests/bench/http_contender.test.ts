@@ -1,6 +1,6 @@
 import { describe, expect, it } from "bun:test";
 import { type Piece, readAnswer } from "../../bench/http_contender.ts";
-import { decodeRate } from "../../bench/contender.ts";
+import { decodeRate, together } from "../../bench/contender.ts";
 
 const encoder = new TextEncoder();
 const piece = (atMs: number, ...chunks: unknown[]): Piece => ({
@@ -47,5 +47,18 @@ describe("readAnswer()", () => {
     expect(() => readAnswer([piece(1, { error: { message: "out of memory" } })])).toThrow(
       "out of memory",
     );
+  });
+});
+
+describe("together()", () => {
+  it("counts all tokens from the first of any answer to the last of any", () => {
+    const answers = [
+      { promptTokens: 5, tokens: 11, firstMs: 20, lastMs: 90 },
+      { promptTokens: 7, tokens: 10, firstMs: 30, lastMs: 120 },
+    ];
+    const all = together(answers);
+    expect(all).toEqual({ promptTokens: 12, tokens: 21, firstMs: 20, lastMs: 120 });
+    expect(decodeRate(all)).toBe(200);
+    expect(together([answers[0]!])).toEqual(answers[0]!);
   });
 });

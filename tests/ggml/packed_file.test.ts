@@ -41,7 +41,7 @@ const gap = 32 * blockBytes;
 const matrixBytes = n_in / 32 * n_out * blockBytes;
 const lookup = () => ({ type: "q8_0" as const, ne: [n_in, n_out, 1, 1] as const });
 const x = Float32Array.from({ length: n_in }, (_, i) => ((i * 7) % 13 - 6) / 8);
-const one = { n_tokens: 1, n_streams: 1, stream0: 0, n_kv: 1, n_outputs: 1 };
+const one = { n_tokens: 1, n_streams: 1, n_blocks: 1, n_outputs: 1 };
 const cache = { k: [], v: [], type: "f32" as const, n_cells: 0 };
 
 let library: Library;
@@ -68,7 +68,10 @@ beforeEach(() => {
     fileSize: 64 + 2 * matrixBytes + gap,
     dataOffset: 64,
     tensors: new Map(
-      ["gate", "up"].map((name, i) => [name, { offset: 64 + i * (matrixBytes + gap), size: matrixBytes }]),
+      ["gate", "up"].map((
+        name,
+        i,
+      ) => [name, { offset: 64 + i * (matrixBytes + gap), size: matrixBytes }]),
     ),
   };
 });
@@ -326,7 +329,16 @@ describe("a model with packedDir", () => {
   }, 60_000);
 
   test("is written once by two processes that start together, and answers in both", async () => {
-    const args = ["src/cli.ts", "generate", "--packed-dir", packedDir, "--max-tokens", "4", "--temperature", "0"];
+    const args = [
+      "src/cli.ts",
+      "generate",
+      "--packed-dir",
+      packedDir,
+      "--max-tokens",
+      "4",
+      "--temperature",
+      "0",
+    ];
     const program = "Deno" in globalThis ? [...deno, ...args] : args;
     const start = async (): Promise<[string, number]> => {
       const child = spawn(process.execPath, [...program, "The sky is"], {

@@ -110,7 +110,9 @@ describe("Weights of stacks of matrices", () => {
   test("are joined matrix by matrix", () => {
     // Two stacks of two matrices each; the first one is all ones, the second all twos and so on.
     const n = 4;
-    const stack = (first: number): number[] => [...Array(n * n).fill(first), ...Array(n * n).fill(first + 1)];
+    const stack = (
+      first: number,
+    ): number[] => [...Array(n * n).fill(first), ...Array(n * n).fill(first + 1)];
     const path = join(folder, "stacks");
     const data = Float32Array.from([...stack(1), ...stack(3)]);
     writeFileSync(path, new Uint8Array(data.buffer));

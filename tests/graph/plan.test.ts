@@ -10,6 +10,7 @@ const shape = (n_tokens: number, n_outputs = n_tokens): BatchShape => ({
 
 class FakePlan implements Disposable {
   disposed = false;
+  readonly bytes = 100;
   readonly shape: BatchShape;
   constructor(shape: BatchShape) {
     this.shape = shape;
@@ -21,7 +22,7 @@ class FakePlan implements Disposable {
 
 describe("PlanCache", () => {
   test("gives the same plan for the same shape and another for any other size", () => {
-    const plans = new PlanCache((s) => new FakePlan(s), 9);
+    const plans = new PlanCache((s) => new FakePlan(s), 900);
     const plan = plans.get(shape(4));
     expect(plans.get(shape(4))).toBe(plan);
     for (
@@ -33,7 +34,7 @@ describe("PlanCache", () => {
   });
 
   test("disposes the plan that was not used for longest when there is no room", () => {
-    const plans = new PlanCache((s) => new FakePlan(s), 2);
+    const plans = new PlanCache((s) => new FakePlan(s), 200);
     const [one, two] = [plans.get(shape(1)), plans.get(shape(2))];
     plans.get(shape(1));
     plans.get(shape(3));
@@ -41,8 +42,15 @@ describe("PlanCache", () => {
     expect(plans.size).toBe(2);
   });
 
+  test("keeps the newest plan whatever its size", () => {
+    const plans = new PlanCache((s) => new FakePlan(s), 50);
+    const [one, two] = [plans.get(shape(1)), plans.get(shape(2))];
+    expect([one.disposed, two.disposed]).toEqual([true, false]);
+    expect(plans.get(shape(2))).toBe(two);
+  });
+
   test("disposes all plans with itself", () => {
-    const plans = new PlanCache((s) => new FakePlan(s), 2);
+    const plans = new PlanCache((s) => new FakePlan(s), 200);
     const plan = plans.get(shape(1));
     plans[Symbol.dispose]();
     expect(plan.disposed).toBe(true);
