@@ -119,7 +119,7 @@ export class Scheduler {
     return admitted;
   }
 
-  /** Sequences that gave up their stream since the last call; nothing reads their cache any more. */
+  /** Sequences that gave up their stream since the last call: nothing reads their cache. */
   ended(): Sequence[] {
     const ended = this.#ended;
     this.#ended = [];

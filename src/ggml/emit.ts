@@ -178,8 +178,8 @@ class Emission {
     const [n_expert, n_used] = [big(src[1]!.ne[1]), big(op.n_expert_used)];
     const dense = src[0]!.op.kind === "slice" ? n.ggml_cont(ctx, a) : a;
     const scores = n.ggml_mul_mat(ctx, router, dense); // [n_expert, n_tokens]
-    // Their soft max is sorted, because it is NaN for all or for none: ggml's sort may leave its row
-    // where only some values are.
+    // Their soft max is sorted, because it is NaN for all or for none: ggml's sort may leave its
+    // row where only some values are.
     const probs = n.ggml_soft_max_ext(ctx, scores, null, 1, 0);
     const ids = n.ggml_argsort_top_k(ctx, probs, op.n_expert_used); // i32 [n_used, n_tokens]
     const each = n.ggml_reshape_3d(ctx, scores, 1n, n_expert, n_tokens);

@@ -394,7 +394,7 @@ function wantedBy(lowered: Lowered, file: WeightFile): Wanted[] {
   });
 }
 
-/** Where the bytes of a joined weight lie, in order: those of each of `n` matrices, part by part. */
+/** Where the bytes of a joined weight lie, in order: part by part for each of `n` matrices. */
 function pieces(parts: Wanted["ranges"], n: number): Wanted["ranges"] {
   const matrix = (i: number): Wanted["ranges"] =>
     parts.map(({ offset, size }) => ({ offset: offset + i * size / n, size: size / n }));

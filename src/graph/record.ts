@@ -8,13 +8,20 @@
  *
  * @module
  */
-import { ShapeError } from "../errors.ts";
+import {
+  count,
+  type DType,
+  f32,
+  fail,
+  full,
+  isVector,
+  type Ne,
+  sameShape,
+  type Shaped,
+  show,
+} from "./shape.ts";
 
-/** Element type by its ggml name: `f32`, `f16`, `i32`, `q4_1` ... */
-export type DType = string;
-
-/** Four sizes, unused ones are 1. */
-export type Ne = readonly [number, number, number, number];
+export { type DType, type Ne, show };
 
 /** Parameters of a rotary embedding, as `ggml_rope_ext` takes them. */
 export interface RopeParams {
@@ -77,7 +84,7 @@ export type Op =
   | ({ kind: "attention" } & AttentionParams);
 
 /** A value of the graph: the result of one op. */
-export interface Tensor {
+export interface Tensor extends Shaped {
   /** Position in `Graph.nodes`. */
   readonly id: number;
   readonly op: Op;
@@ -474,19 +481,6 @@ export class Graph {
   }
 }
 
-/** `f32 [64, 9, 1, 1]`, for messages. */
-export function show(t: { type: DType; ne: Ne }): string {
-  return `${t.type} [${t.ne.join(", ")}]`;
-}
-
-function fail(op: string, reason: string): never {
-  throw new ShapeError(`Cannot record ${op}: ${reason}`);
-}
-
-function f32(op: string, t: Tensor): void {
-  if (t.type !== "f32") fail(op, `an operand is ${show(t)}, expected f32`);
-}
-
 function ropeSources(
   op: string,
   pos: Tensor,
@@ -503,25 +497,4 @@ function ropeSources(
     fail(op, `frequency factors ${show(freq_factors)}, expected f32 [${n_dims / 2}]`);
   }
   return freq_factors ? [pos, freq_factors] : [pos];
-}
-
-function full(ne: readonly number[]): Ne {
-  for (const n of ne) {
-    if (!Number.isSafeInteger(n) || n < 1) {
-      fail("shape", `[${ne.join(", ")}] holds ${n}, expected 1 or more`);
-    }
-  }
-  return [ne[0] ?? 1, ne[1] ?? 1, ne[2] ?? 1, ne[3] ?? 1];
-}
-
-function count(ne: Ne): number {
-  return ne[0] * ne[1] * ne[2] * ne[3];
-}
-
-function isVector(t: Tensor): boolean {
-  return t.ne[1] === 1 && t.ne[2] === 1 && t.ne[3] === 1;
-}
-
-function sameShape(a: Tensor, b: Tensor): boolean {
-  return a.ne.every((n, i) => n === b.ne[i]);
 }
