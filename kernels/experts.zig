@@ -57,8 +57,8 @@ pub fn node(context: *ggml.Context, s: Sources) failure.Error!*ggml.Tensor {
 
 fn check(s: Sources) failure.Error!void {
     const x, const router = .{ s.values, s.router };
-    const gate_up = try panels.stackOf(s.gate_up);
-    const down = try panels.stackOf(s.down);
+    const gate_up = try panels.expertOf(s.gate_up);
+    const down = try panels.expertOf(s.down);
     const n_embd = x.ne[0];
     const is_x = x.type == .f32 and x.nb[0] == 4 and x.ne[2] == 1 and x.ne[3] == 1;
     const is_router = router.type == .f32 and ggml.ggml_is_contiguous(router) and
@@ -134,20 +134,20 @@ fn quantizeNode(comptime first: product.Rows.First) @TypeOf(multiplyNode) {
                     rows.ids = tokens.ptr;
                 }
                 const tiles = n.data.? + product.tileBytes(rows.n_in, slot);
-                panels.kernels().quantize(&rows, tiles, custom.share(ith, nth));
+                variant.kernels().product.quantize(&rows, tiles, custom.share(ith, nth));
             }
         }
     }.compute;
 }
 
 fn multiplyNode(n: *ggml.Tensor, ith: c_int, nth: c_int, n_used: ?*anyopaque) callconv(.c) void {
-    var weight = panels.stackOf(n.src[0].?) catch unreachable; // checked when the node was made
+    var weight = panels.expertOf(n.src[0].?) catch unreachable; // checked when the node was made
     const routing = routingOf(n.src[2].?, n_used);
     const tiles = n.src[1].?.data.?;
     const expert_bytes = weight.panelBytes() * (weight.n_out / product.panel_rows);
     for (0..routing.n_expert) |expert| {
         const slot = routing.starts[expert];
-        panels.kernels().multiply(
+        variant.kernels().product.multiply(
             &weight,
             tiles + product.tileBytes(weight.n_in, slot),
             routing.tokensOf(expert).len,

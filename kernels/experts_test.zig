@@ -32,10 +32,12 @@ test "node() gives a row for each token, and says what does not belong together"
     const narrow = ggml.ggml_new_tensor_4d(context, .f32, 32, 3, 1, 1);
     const fewer = ggml.ggml_new_tensor_4d(context, q8_0, n_ff, n_embd, 3, 1);
     fewer.data = &byte;
+    const floats = ggml.ggml_new_tensor_4d(context, .f16, n_ff, n_embd, n_expert, 1);
+    floats.data = &byte;
     inline for (.{
         .{ "values", narrow },        .{ "values", sources.gate_up }, .{ "router", narrow },
         .{ "gate_up", sources.down }, .{ "down", fewer },             .{ "added", narrow },
-        .{ "n_used", n_expert + 1 },  .{ "n_used", 0 },
+        .{ "n_used", n_expert + 1 },  .{ "n_used", 0 },               .{ "down", floats },
     }) |change| {
         var changed = sources;
         @field(changed, change[0]) = change[1];
@@ -52,7 +54,7 @@ test "fill() takes several weights one behind another, multiply() only one" {
     const rows: [16 * 34]u8 = @splat(0);
     for (0..3) |i| try panels.fill(stack, i * rows.len, &rows);
     const values = ggml.ggml_new_tensor_4d(context, .f32, 32, 2, 1, 1);
-    const tiles = try panels.quantize(context, values, .nothing);
+    const tiles = try panels.quantize(context, values, .nothing, .i8);
     try testing.expectError(error.Failed, panels.multiply(context, stack, tiles, null));
     try testing.expectEqualStrings("Cannot use 3 weights in panels as one", failure.get());
 }

@@ -143,10 +143,14 @@ export fn sluice_packs(type_: i32, n_in: i32, n_out: i32) i32 {
     return @intFromBool(packed_weight.accepts(type_, in, out));
 }
 
-export fn sluice_quantize(context: ?*ggml.Context, values: ?*ggml.Tensor) ?*ggml.Tensor {
+export fn sluice_quantize(
+    context: ?*ggml.Context,
+    values: ?*ggml.Tensor,
+    type_: i32,
+) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const v = given("values", values) catch return null;
-    return packed_weight.quantize(c, v, .nothing) catch null;
+    return packed_weight.quantize(c, v, .nothing, @fromBackingInt(type_)) catch null;
 }
 
 export fn sluice_quantize_rms_norm(
@@ -154,17 +158,23 @@ export fn sluice_quantize_rms_norm(
     values: ?*ggml.Tensor,
     weight: ?*ggml.Tensor,
     eps: f32,
+    type_: i32,
 ) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const v = given("values", values) catch return null;
     const w = given("weight", weight) catch return null;
-    return packed_weight.quantize(c, v, .{ .rms_norm = .{ .weight = w, .eps = eps } }) catch null;
+    const norm: packed_weight.First = .{ .rms_norm = .{ .weight = w, .eps = eps } };
+    return packed_weight.quantize(c, v, norm, @fromBackingInt(type_)) catch null;
 }
 
-export fn sluice_quantize_swiglu(context: ?*ggml.Context, values: ?*ggml.Tensor) ?*ggml.Tensor {
+export fn sluice_quantize_swiglu(
+    context: ?*ggml.Context,
+    values: ?*ggml.Tensor,
+    type_: i32,
+) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const v = given("values", values) catch return null;
-    return packed_weight.quantize(c, v, .swiglu) catch null;
+    return packed_weight.quantize(c, v, .swiglu, @fromBackingInt(type_)) catch null;
 }
 
 export fn sluice_multiply(

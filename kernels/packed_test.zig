@@ -10,6 +10,7 @@ const testing = std.testing;
 
 extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
 extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
+extern fn ggml_quantize_chunk(c_int, [*]const f32, [*]u8, i64, i64, i64, ?[*]const f32) usize;
 extern fn ggml_backend_cpu_init() *ggml.Backend;
 extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
 extern fn ggml_backend_free(*ggml.Backend) void;
@@ -17,6 +18,7 @@ extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
 extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
 
 const q4_1: ggml.Type = @fromBackingInt(3);
+const bf16: ggml.Type = @fromBackingInt(30);
 
 fn allocate(context: *ggml.Context) *ggml.Buffer {
     return ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_backend_cpu_buffer_type());
@@ -31,13 +33,18 @@ fn floats(t: *ggml.Tensor) []f32 {
 }
 
 test "multiply() is about ggml's own product, on any number of threads" {
+    try compareWithOwn(q4_1, .i8);
+    for ([_]ggml.Type{ .f16, bf16, .f32 }) |type_| try compareWithOwn(type_, .i32);
+}
+
+fn compareWithOwn(type_: ggml.Type, tiles_type: ggml.Type) !void {
     const n_in = 256;
     const n_out = 96;
     const n_tokens = 19;
     const context = try tensor.newContext(1 << 20);
     defer ggml.ggml_free(context);
-    const rows = ggml.ggml_new_tensor_4d(context, q4_1, n_in, n_out, 1, 1);
-    const weight = ggml.ggml_new_tensor_4d(context, q4_1, n_in, n_out, 1, 1);
+    const rows = ggml.ggml_new_tensor_4d(context, type_, n_in, n_out, 1, 1);
+    const weight = ggml.ggml_new_tensor_4d(context, type_, n_in, n_out, 1, 1);
     const values = ggml.ggml_new_tensor_4d(context, .f32, n_in, n_tokens, 1, 1);
     const plain = ggml.ggml_mul_mat(context, rows, values);
     const graph = ggml_new_graph(context);
@@ -47,7 +54,7 @@ test "multiply() is about ggml's own product, on any number of threads" {
     defer ggml.ggml_backend_buffer_free(weights);
     const nodes = try tensor.newContext(1 << 20);
     defer ggml.ggml_free(nodes);
-    const tiles = try panels.quantize(nodes, values, .nothing);
+    const tiles = try panels.quantize(nodes, values, .nothing, tiles_type);
     const found = try panels.multiply(nodes, weight, tiles, null);
     const memory = allocate(nodes);
     defer ggml.ggml_backend_buffer_free(memory);
@@ -56,12 +63,11 @@ test "multiply() is about ggml's own product, on any number of threads" {
     var prng: std.Random.DefaultPrng = .init(4);
     const random = prng.random();
     for (floats(values)) |*v| v.* = random.floatNorm(f32);
-    random.bytes(bytes(rows));
-    var at: usize = 0;
-    while (at < bytes(rows).len) : (at += 20) {
-        const scales: [2]f16 = .{ 0.01, -0.07 };
-        @memcpy(bytes(rows)[at..][0..4], std.mem.asBytes(&scales));
-    }
+    const some = try testing.allocator.alloc(f32, n_in * n_out);
+    defer testing.allocator.free(some);
+    for (some) |*v| v.* = random.floatNorm(f32) * 0.02;
+    const number = @backingInt(type_);
+    _ = ggml_quantize_chunk(number, some.ptr, bytes(rows).ptr, 0, n_out, n_in, null);
     try panels.fill(weight, 0, bytes(rows));
     const backend = ggml_backend_cpu_init();
     defer ggml_backend_free(backend);
@@ -87,16 +93,18 @@ test "accepts() refuses what does not fill panels" {
     try testing.expect(!panels.accepts(3, 576, 100));
     try testing.expect(!panels.accepts(3, 40, 16));
     try testing.expect(!panels.accepts(3, 0, 16));
-    try testing.expect(!panels.accepts(1, 576, 192));
+    try testing.expect(panels.accepts(1, 576, 192));
+    try testing.expect(!panels.accepts(1, 40, 16));
+    try testing.expect(!panels.accepts(26, 576, 192));
 }
 
 test "quantize(), multiply(), getRows() and fill() say what is wrong" {
     const context = try tensor.newContext(1 << 16);
     defer ggml.ggml_free(context);
     const odd = ggml.ggml_new_tensor_4d(context, .f32, 40, 2, 1, 1);
-    try testing.expectError(error.Failed, panels.quantize(context, odd, .nothing));
+    try testing.expectError(error.Failed, panels.quantize(context, odd, .nothing, .i8));
     const values = ggml.ggml_new_tensor_4d(context, .f32, 64, 2, 1, 1);
-    const tiles = try panels.quantize(context, values, .nothing);
+    const tiles = try panels.quantize(context, values, .nothing, .i8);
     const bare = ggml.ggml_new_tensor_4d(context, q4_1, 64, 16, 1, 1);
     try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, null));
     try testing.expectError(error.Failed, panels.fill(bare, 0, &.{}));
@@ -106,7 +114,25 @@ test "quantize(), multiply(), getRows() and fill() say what is wrong" {
     try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, values));
     try testing.expectError(error.Failed, panels.getRows(context, bare, values));
     const wide: panels.First = .{ .rms_norm = .{ .weight = odd, .eps = 1e-5 } };
-    try testing.expectError(error.Failed, panels.quantize(context, values, wide));
-    try testing.expectError(error.Failed, panels.quantize(context, odd, .swiglu));
+    try testing.expectError(error.Failed, panels.quantize(context, values, wide, .i8));
+    try testing.expectError(error.Failed, panels.quantize(context, odd, .swiglu, .i8));
     try testing.expectError(error.Failed, panels.fill(bare, 0, bytes(bare)[0..20]));
+    try testing.expectError(error.Failed, panels.quantize(context, values, .nothing, .f32));
+}
+
+test "multiply() refuses tiles that belong to another kind of weights" {
+    const context = try tensor.newContext(1 << 16);
+    defer ggml.ggml_free(context);
+    const values = ggml.ggml_new_tensor_4d(context, .f32, 64, 2, 1, 1);
+    const quants = ggml.ggml_new_tensor_4d(context, q4_1, 64, 16, 1, 1);
+    const halves = ggml.ggml_new_tensor_4d(context, .f16, 64, 16, 1, 1);
+    const memory = allocate(context);
+    defer ggml.ggml_backend_buffer_free(memory);
+    const of_quants = try panels.quantize(context, values, .nothing, .i8);
+    const of_floats = try panels.quantize(context, values, .nothing, .i32);
+    _ = try panels.multiply(context, quants, of_quants, null);
+    _ = try panels.multiply(context, halves, of_floats, null);
+    try testing.expectError(error.Failed, panels.multiply(context, quants, of_floats, null));
+    try testing.expectError(error.Failed, panels.multiply(context, halves, of_quants, null));
+    try testing.expectError(error.Failed, panels.multiply(context, halves, values, null));
 }

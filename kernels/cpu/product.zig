@@ -48,7 +48,7 @@ pub const Multiply = *const fn (
 ) callconv(.c) void;
 
 /// The functions of one variant.
-pub const Functions = extern struct { quantize: tiling.Quantize, multiply: Multiply };
+pub const Functions = extern struct { quantize: tiling.Tile, multiply: Multiply };
 
 /// Those of the CPU that this module is compiled for.
 pub const vector: Functions = .{ .quantize = &tiling.quantize, .multiply = &multiply };
@@ -66,11 +66,11 @@ const n_steps = panel_rows / dots.rows;
 const Steps = [n_steps]Step;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
-const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
+pub const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Bytes of panels that stay in the cache while all tiles pass.
-const panels_at_once = 64 << 10;
+pub const panels_at_once = 64 << 10;
 /// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
-const prefetch_bytes = 8192;
+pub const prefetch_bytes = 8192;
 
 fn multiply(
     weight: *const Weight,
@@ -81,13 +81,15 @@ fn multiply(
     share: Share,
 ) callconv(.c) void {
     switch (weight.format) {
-        inline else => |f| multiplyFormat(f, weight, tiles, n_tokens, added, sums, share),
+        inline else => |f| multiplyTiles(@This(), f, weight, tiles, n_tokens, added, sums, share),
     }
 }
 
-fn multiplyFormat(
-    comptime format: Format,
-    weight: *const Weight,
+/// The panels and tiles of a share. `kind` is this file or another that has such tiles and blocks.
+pub fn multiplyTiles(
+    comptime kind: type,
+    comptime format: anytype,
+    weight: anytype,
     tiles: [*]const u8,
     n_tokens: usize,
     added: ?[*]const f32,
@@ -102,8 +104,8 @@ fn multiplyFormat(
     const first_tile, const end_tile = (if (by_tile) share else all).of(n_tiles);
     const first_panel, const end_panel = (if (by_tile) all else share).of(n_panels);
     const panel_bytes = weight.panelBytes();
-    const tile_bytes = tileBytes(weight.n_in, tile_tokens);
-    const n_at_once = @max(1, panels_at_once / panel_bytes);
+    const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
+    const n_at_once = @max(1, kind.panels_at_once / panel_bytes);
     var from = first_panel;
     while (from < end_panel) : (from += n_at_once) {
         for (first_tile..end_tile) |t| {
@@ -113,7 +115,7 @@ fn multiplyFormat(
                 const more = if (added) |a| a + at else null;
                 const panel = weight.panels + p * panel_bytes;
                 const tile = tiles + t * tile_bytes;
-                multiplyTile(format, @alignCast(panel), weight, tile, n, more, sums + at);
+                multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
             }
         }
     }
@@ -121,9 +123,10 @@ fn multiplyFormat(
 
 /// One panel with the `n` tokens of a tile, as many at a time as there are registers for.
 fn multiplyTile(
-    comptime format: Format,
+    comptime kind: type,
+    comptime format: anytype,
     panel: [*]align(panel_rows) const u8,
-    weight: *const Weight,
+    weight: anytype,
     tile: [*]const u8,
     n: usize,
     added: ?[*]const f32,
@@ -131,9 +134,10 @@ fn multiplyTile(
 ) void {
     @setEvalBranchQuota(20_000);
     var done: usize = 0;
-    inline for (passes) |pass| {
+    const n_blocks = weight.n_in / block_len;
+    inline for (kind.passes) |pass| {
         while (n - done >= pass) : (done += pass) {
-            const sums = sumBlocks(format, pass, panel, weight.n_in / block_len, tile, n, done);
+            const sums = kind.sumBlocks(format, pass, panel, n_blocks, tile, n, done);
             inline for (sums, 0..) |steps, i| {
                 const at = (done + i) * weight.n_out;
                 const sum: F = @bitCast(steps);
@@ -144,7 +148,8 @@ fn multiplyTile(
     }
 }
 
-inline fn sumBlocks(
+/// The sums of a panel and some tokens of a tile, from token `first` on.
+pub inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
     panel: [*]align(panel_rows) const u8,

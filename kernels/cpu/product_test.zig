@@ -6,6 +6,7 @@ const testing = std.testing;
 const allocator = testing.allocator;
 const Format = product.Format;
 const block_len = product.block_len;
+const byte_offset = @import("format.zig").byte_offset;
 
 const formats = std.enums.values(Format);
 const all: product.Share = .{ .index = 0, .count = 1 };
@@ -279,7 +280,8 @@ fn layoutHash(format: Format) u64 {
         .q4_1 => 0x76f7be70b8d29332,
         .q5_0 => 0xd54cecb3c849791a,
         .q5_1 => 0x9bb3c76a3e2c99fd,
-        .q8_0 => 0x333be4fdd67aba7b,
+        // Bytes have an offset where the processor wants no sign.
+        .q8_0 => if (byte_offset == 0) 0x328d85aa8c34c67b else 0x333be4fdd67aba7b,
         .q2_k => 0x259a7dd336cd5c90,
         .q3_k => 0xfc07fe4c4d31935d,
         .q4_k => 0xa5146a3d6bbd01f3,

@@ -1,5 +1,6 @@
-//! Activations of products, quantized: tiles of up to 16 tokens, block after block. A block has the
-//! quants of each token, then for all tokens one number after the other.
+//! Activations of products: tiles of up to 16 tokens, block after block. A block has the values of
+//! each token: floats for weights of floats, else quants, and behind them for all tokens one number
+//! after the other.
 const std = @import("std");
 const columns = @import("columns.zig");
 const exponential = @import("exponential.zig");
@@ -13,8 +14,10 @@ const F = formats.F;
 pub const tile_tokens = 16;
 /// Numbers that a tile has for each block and token, beside the quants.
 const n_numbers = 6;
-/// Bytes that one block of one token takes in a tile.
+/// Bytes that one block of one token takes in a tile, quantized.
 pub const token_bytes = block_len + n_numbers * @sizeOf(f32);
+/// The same of floats.
+pub const float_token_bytes = block_len * @sizeOf(f32);
 
 /// What a tile has of each block and token, in this order: the scale, the scaled sum of the quants,
 /// what takes away an offset of 8 or of 128 in every weight, the scaled sum of each half.
@@ -50,22 +53,41 @@ pub const Rows = extern struct {
     };
 };
 
-/// Quantizes rows into tiles.
-pub const Quantize = *const fn (rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void;
+/// Puts a share of the rows into tiles.
+pub const Tile = *const fn (rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void;
 
-/// Bytes of the tiles of so many values.
+/// Bytes of the tiles of so many values, quantized.
 pub fn bytes(n_in: usize, n_tokens: usize) usize {
     return n_in / block_len * n_tokens * token_bytes;
+}
+
+/// The same of floats.
+pub fn floatBytes(n_in: usize, n_tokens: usize) usize {
+    return n_in / block_len * n_tokens * float_token_bytes;
 }
 
 /// Quantizes a share of the rows.
 pub fn quantize(rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void {
     switch (rows.first) {
-        inline else => |first| quantizeRows(first, rows, tiles, share),
+        inline else => |first| tileRows(Group, first, rows, tiles, share),
     }
 }
 
-fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, share: Share) void {
+/// Puts a share of the rows into tiles of floats.
+pub fn store(rows: *const Rows, tiles: [*]u8, share: Share) callconv(.c) void {
+    switch (rows.first) {
+        inline else => |first| tileRows(Floats, first, rows, tiles, share),
+    }
+}
+
+/// `Blocks` writes the blocks that it is given.
+fn tileRows(
+    comptime Blocks: type,
+    comptime what: Rows.First,
+    rows: *const Rows,
+    tiles: [*]u8,
+    share: Share,
+) void {
     const n_blocks = rows.n_in / block_len;
     const n_tiles = (rows.n_tokens + tile_tokens - 1) / tile_tokens;
     const first, const end = share.of(n_tiles * n_blocks);
@@ -75,20 +97,20 @@ fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, shar
         const n: usize = @min(tile_tokens, rows.n_tokens - token);
         const first_block = at % n_blocks;
         const end_block = @min(n_blocks, first_block + end - at);
-        const tile = tiles + bytes(rows.n_in, token);
+        const tile = tiles + n_blocks * token * Blocks.per_token;
         var scales: [tile_tokens]f32 = undefined;
         // Threads that share a tile each look at its whole rows: a barrier would cost more.
         if (what == .rms_norm) for (scales[0..n], token..) |*scale, t| {
             scale.* = normScale(rows.of(t)[0..rows.n_in], rows.eps);
         };
-        var group: Group = .{};
+        var blocks: Blocks = .{};
         for (first_block..end_block) |k| {
             const from = k * block_len;
-            const block = tile + k * n * token_bytes;
+            const block = tile + k * n * Blocks.per_token;
             for (0..n) |i| {
                 const row = rows.of(token + i);
                 const values: Block = row[from..][0..block_len].*;
-                group.add(switch (what) {
+                blocks.add(switch (what) {
                     .nothing => values,
                     .rms_norm => values * @as(Block, @splat(scales[i])) *
                         @as(Block, rows.weight.?[from..][0..block_len].*),
@@ -97,7 +119,7 @@ fn quantizeRows(comptime what: Rows.First, rows: *const Rows, tiles: [*]u8, shar
                 }, .{ .block = block, .n = n, .token = i });
             }
         }
-        group.finish();
+        blocks.finish();
         at += end_block - first_block;
     }
 }
@@ -131,6 +153,21 @@ inline fn silu(x: Block) Block {
     return @select(f32, x < @as(Block, @splat(0)), part * power, part);
 }
 
+/// Where a block of token `token` of a tile of `n` goes.
+const Place = struct { block: [*]u8, n: usize, token: usize };
+
+/// Blocks that stay floats.
+const Floats = struct {
+    const per_token = float_token_bytes;
+
+    inline fn add(_: *Floats, values: Block, place: Place) void {
+        const to = place.block + place.token * per_token;
+        @as(*align(4) Block, @ptrCast(@alignCast(to))).* = values;
+    }
+
+    fn finish(_: *Floats) void {}
+};
+
 /// Blocks that are quantized together, because what is largest in sixteen of them, and their sums,
 /// take hardly longer than those of one.
 const Group = struct {
@@ -138,10 +175,8 @@ const Group = struct {
     values: [columns.lanes][2]F = undefined,
     places: [columns.lanes]Place = undefined,
 
+    const per_token = token_bytes;
     const I16 = columns.Row(i32);
-
-    /// Where a block of one token goes.
-    const Place = struct { block: [*]u8, n: usize, token: usize };
 
     inline fn add(group: *Group, values: Block, place: Place) void {
         group.values[group.n] = @bitCast(values);

@@ -3,6 +3,7 @@
 const std = @import("std");
 const attention = @import("attention.zig");
 const experts = @import("experts.zig");
+const floats = @import("floats.zig");
 const logits = @import("logits.zig");
 const product = @import("product.zig");
 const rope = @import("rope.zig");
@@ -13,6 +14,7 @@ pub const panic = std.debug.no_panic;
 pub const Kernels = extern struct {
     attention: attention.Functions,
     experts: experts.Functions,
+    floats: floats.Functions,
     logits: logits.Functions,
     product: product.Functions,
     rope: rope.Functions,
@@ -21,6 +23,7 @@ pub const Kernels = extern struct {
 pub const kernels: Kernels = .{
     .attention = attention.vector,
     .experts = experts.vector,
+    .floats = floats.vector,
     .logits = logits.vector,
     .product = product.vector,
     .rope = rope.vector,

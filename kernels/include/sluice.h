@@ -117,27 +117,31 @@ int32_t sluice_layout_version(void);
 /* 1 if a weight [n_in, n_out] of this ggml_type can lie in panels on this processor, else 0. */
 int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out);
 /*
- * A graph node that quantizes f32 values [n_in, n_tokens] (n_in a multiple of 32) for
- * sluice_multiply(); i8 [7 / 4 n_in, n_tokens], NULL on failure.
+ * A graph node that puts f32 values [n_in, n_tokens] (n_in a multiple of 32) into tiles for
+ * sluice_multiply(). type is GGML_TYPE_I8 for quantized weights: the values are quantized too, i8
+ * [7 / 4 n_in, n_tokens]. It is GGML_TYPE_I32 for weights of F32, F16 and BF16: the values stay
+ * floats, i32 [n_in, n_tokens]. NULL on failure.
  */
-struct ggml_tensor *sluice_quantize(struct ggml_context *context, struct ggml_tensor *values);
+struct ggml_tensor *sluice_quantize(
+    struct ggml_context *context, struct ggml_tensor *values, int32_t type);
 /*
  * The same of values divided by the root of their row's mean square plus eps, times weight, f32
  * [n_in].
  */
 struct ggml_tensor *sluice_quantize_rms_norm(
     struct ggml_context *context, struct ggml_tensor *values, struct ggml_tensor *weight,
-    float eps);
+    float eps, int32_t type);
 /*
  * The same of SwiGLU: values are [2 n_in, n_tokens], and the first half of a row goes through
  * x / (1 + e^-x) and is multiplied with the second.
  */
 struct ggml_tensor *sluice_quantize_swiglu(
-    struct ggml_context *context, struct ggml_tensor *values);
+    struct ggml_context *context, struct ggml_tensor *values, int32_t type);
 /*
- * A graph node: the product of a weight [n_in, n_out] in panels with quantized values of n_tokens;
- * f32 [n_out, n_tokens], NULL on failure. It is added to added, f32 of that shape, unless that is
- * NULL. A row has the same bits for any n_tokens and any number of threads.
+ * A graph node: the product of a weight [n_in, n_out] in panels with the tiles of n_tokens; f32
+ * [n_out, n_tokens], NULL on failure, and for tiles of the other type. It is added to added, f32 of
+ * that shape, unless that is NULL. A row has the same bits for any n_tokens and any number of
+ * threads.
  */
 struct ggml_tensor *sluice_multiply(
     struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles,

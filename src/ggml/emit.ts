@@ -106,23 +106,24 @@ class Emission {
     );
     const [a, b, c] = sources as [Pointer, Pointer, Pointer];
     const { op, ne } = node;
+    const type = type_id(node.type);
     switch (op.kind) {
       case "weight":
         return null; // its readers say in which layout
       case "input":
-        return this.#input(op.name, type_id(node.type), ne[0], ne[1], ne[2], ne[3]);
+        return this.#input(op.name, type, ne[0], ne[1], ne[2], ne[3]);
       case "get_rows":
         return n.ggml_get_rows(ctx, a, b);
       case "mul_mat":
         return n.ggml_mul_mat(ctx, a, b);
       case "quantize":
-        return this.#t.library.handle(n.sluice_quantize(ctx, a), "quantize values");
+        return this.#t.library.handle(n.sluice_quantize(ctx, a, type), "quantize values");
       case "quantize_rms_norm": {
-        const tiles = n.sluice_quantize_rms_norm(ctx, a, b, op.eps);
+        const tiles = n.sluice_quantize_rms_norm(ctx, a, b, op.eps, type);
         return this.#t.library.handle(tiles, "norm and quantize values");
       }
       case "quantize_swiglu":
-        return this.#t.library.handle(n.sluice_quantize_swiglu(ctx, a), "quantize SwiGLU");
+        return this.#t.library.handle(n.sluice_quantize_swiglu(ctx, a, type), "quantize SwiGLU");
       case "mul_mat_packed":
         return this.#t.library.handle(n.sluice_multiply(ctx, a, b, c ?? null), "multiply panels");
       case "get_rows_packed":

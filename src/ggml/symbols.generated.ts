@@ -311,14 +311,18 @@ export const symbols = {
   sluice_layout_version: { args: [], returns: "i32" },
   // int32_t sluice_packs(int32_t type, int32_t n_in, int32_t n_out)
   sluice_packs: { args: ["i32", "i32", "i32"], returns: "i32" },
-  // struct ggml_tensor * sluice_quantize(struct ggml_context *context, struct ggml_tensor *values)
-  sluice_quantize: { args: ["pointer", "pointer"], returns: "pointer" },
+  // struct ggml_tensor * sluice_quantize(struct ggml_context *context, struct ggml_tensor *values,
+  //   int32_t type)
+  sluice_quantize: { args: ["pointer", "pointer", "i32"], returns: "pointer" },
   // struct ggml_tensor * sluice_quantize_rms_norm(struct ggml_context *context, struct ggml_tensor
-  //   *values, struct ggml_tensor *weight, float eps)
-  sluice_quantize_rms_norm: { args: ["pointer", "pointer", "pointer", "f32"], returns: "pointer" },
+  //   *values, struct ggml_tensor *weight, float eps, int32_t type)
+  sluice_quantize_rms_norm: {
+    args: ["pointer", "pointer", "pointer", "f32", "i32"],
+    returns: "pointer",
+  },
   // struct ggml_tensor * sluice_quantize_swiglu(struct ggml_context *context, struct ggml_tensor
-  //   *values)
-  sluice_quantize_swiglu: { args: ["pointer", "pointer"], returns: "pointer" },
+  //   *values, int32_t type)
+  sluice_quantize_swiglu: { args: ["pointer", "pointer", "i32"], returns: "pointer" },
   // struct ggml_tensor * sluice_multiply(struct ggml_context *context, struct ggml_tensor *weight,
   //   struct ggml_tensor *tiles, struct ggml_tensor *added)
   sluice_multiply: { args: ["pointer", "pointer", "pointer", "pointer"], returns: "pointer" },

@@ -8,6 +8,7 @@
  */
 import { ShapeError } from "../errors.ts";
 import { type DType, Graph, type Op, show, type Tensor, type WeightLookup } from "./record.ts";
+import { tile_type, type TileType } from "./tile.ts";
 
 /** What a rewrite may ask about the recorded graph, and of the new one. */
 export interface Lowering {
@@ -39,7 +40,7 @@ const isMatrix = ({ ne }: Tensor): boolean => ne[2] === 1 && ne[3] === 1;
 class Products {
   readonly #packs: Packs;
   /** By the recorded rows: several products share them. */
-  readonly #quantized = new WeakMap<Tensor, Tensor>();
+  readonly #quantized = new WeakMap<Tensor, Map<TileType, Tensor>>();
   /** By the recorded product: parts of one that computes them all. */
   readonly #slices = new WeakMap<Tensor, Tensor>();
 
@@ -55,14 +56,19 @@ class Products {
 
   /** The product of weight `w`, which is kept in panels, with recorded rows `x`. */
   product(w: Tensor, x: Tensor, lowering: Lowering, added?: Tensor): Tensor {
-    return lowering.g.mul_mat_packed(w, this.#quantize(x, lowering), added);
+    return lowering.g.mul_mat_packed(w, this.#quantize(x, tile_type(w.type), lowering), added);
   }
 
-  /** A mixture of experts whose weights are kept in panels; else undefined. */
+  /**
+   * A mixture of experts whose weights are quantized and kept in panels; else undefined: experts of
+   * floats stay the backend's own.
+   */
   experts({ op, src }: Tensor, { g, lowered }: Lowering, added?: Tensor): Tensor | undefined {
     if (op.kind !== "moe") return undefined;
     const [x, router, gate, up, down] = src as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    const pack = [gate, up, down].every(({ type, ne }) => this.#packs(type, ne[0], ne[1]));
+    const pack = [gate, up, down].every(({ type, ne }) =>
+      tile_type(type) === "i8" && this.#packs(type, ne[0], ne[1])
+    );
     if (!pack || gate.type !== up.type || router.type !== "f32") return undefined;
     const weights = {
       router: g.concat_weights(partsOf(router)!),
@@ -123,9 +129,10 @@ class Products {
   }
 
   /** `x` as products with panels read it, together with the norm or the SwiGLU that makes it. */
-  #quantize(x: Tensor, lowering: Lowering): Tensor {
-    const known = this.#quantized.get(x);
-    if (known !== undefined) return known;
+  #quantize(x: Tensor, type: TileType, lowering: Lowering): Tensor {
+    const known = this.#quantized.get(x) ?? new Map<TileType, Tensor>();
+    this.#quantized.set(x, known);
+    if (known.has(type)) return known.get(type)!;
     const { g, lowered } = lowering;
     const [a, weight] = x.src;
     const parts = partsOf(weight);
@@ -133,11 +140,11 @@ class Products {
       weight?.type === "f32" && weight.ne[0] === x.ne[0] && weight.ne[1] === 1;
     const gateUp = this.gateUp(x, lowering);
     const quantized = isNorm
-      ? g.quantize_rms_norm(lowered(a.src[0]!), g.concat_weights(parts), a.op.eps)
+      ? g.quantize_rms_norm(lowered(a.src[0]!), g.concat_weights(parts), a.op.eps, type)
       : gateUp !== undefined
-      ? g.quantize_swiglu(gateUp)
-      : g.quantize(lowered(x));
-    this.#quantized.set(x, quantized);
+      ? g.quantize_swiglu(gateUp, type)
+      : g.quantize(lowered(x), type);
+    known.set(type, quantized);
     return quantized;
   }
 }

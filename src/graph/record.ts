@@ -20,6 +20,7 @@ import {
   type Shaped,
   show,
 } from "./shape.ts";
+import { tile_len, tile_type, type TileType } from "./tile.ts";
 
 export { type DType, type Ne, show };
 
@@ -192,14 +193,14 @@ export class Graph {
   }
 
   /**
-   * Rows for `mul_mat_packed`: 8 bits a value, and what belongs to each block of 32.
+   * Rows for `mul_mat_packed`: 8 bits a value, and what belongs to each block of 32; or floats.
    *
    * @param a f32 [k, m], k a multiple of 32
-   * @returns i8 [7 / 4 k, m]
+   * @param type what `tile_type` says of the weight; default `i8`
+   * @returns i8 [7 / 4 k, m], or i32 [k, m]
    */
-  quantize(a: Tensor): Tensor {
-    const ne = this.#tiles("quantize", a, a.ne[0]);
-    return this.#node({ kind: "quantize" }, "i8", ne, [a]);
+  quantize(a: Tensor, type: TileType = "i8"): Tensor {
+    return this.#tiles({ kind: "quantize" }, a.ne[0], type, a);
   }
 
   /**
@@ -207,41 +208,39 @@ export class Graph {
    *
    * @param a f32 [k, m], k a multiple of 32
    * @param weight f32 [k]
-   * @returns i8 [7 / 4 k, m]
+   * @returns i8 [7 / 4 k, m], or i32 [k, m]
    */
-  quantize_rms_norm(a: Tensor, weight: Tensor, eps: number): Tensor {
+  quantize_rms_norm(a: Tensor, weight: Tensor, eps: number, type: TileType = "i8"): Tensor {
     f32("quantize_rms_norm", weight);
     if (weight.ne[0] !== a.ne[0] || weight.ne[1] !== 1) {
       fail("quantize_rms_norm", `${show(weight)} is not a weight for each of ${show(a)}`);
     }
-    const ne = this.#tiles("quantize_rms_norm", a, a.ne[0]);
-    return this.#node({ kind: "quantize_rms_norm", eps }, "i8", ne, [a, weight]);
+    return this.#tiles({ kind: "quantize_rms_norm", eps }, a.ne[0], type, a, weight);
   }
 
   /**
    * `quantize` of `swiglu(a)`.
    *
    * @param a f32 [2 k, m], k a multiple of 32
-   * @returns i8 [7 / 4 k, m]
+   * @returns i8 [7 / 4 k, m], or i32 [k, m]
    */
-  quantize_swiglu(a: Tensor): Tensor {
-    const ne = this.#tiles("quantize_swiglu", a, a.ne[0] / 2);
-    return this.#node({ kind: "quantize_swiglu" }, "i8", ne, [a]);
+  quantize_swiglu(a: Tensor, type: TileType = "i8"): Tensor {
+    return this.#tiles({ kind: "quantize_swiglu" }, a.ne[0] / 2, type, a);
   }
 
-  #tiles(kind: string, a: Tensor, k: number): Ne {
-    f32(kind, a);
+  #tiles(op: Op, k: number, type: TileType, a: Tensor, ...more: Tensor[]): Tensor {
+    f32(op.kind, a);
     if (k % 32 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
-      fail(kind, `${show(a)} is not a matrix with rows of whole blocks of 32`);
+      fail(op.kind, `${show(a)} is not a matrix with rows of whole blocks of 32`);
     }
-    return [k * 7 / 4, a.ne[1], 1, 1];
+    return this.#node(op, type, [tile_len(k, type), a.ne[1], 1, 1], [a, ...more]);
   }
 
   /**
-   * `mul_mat` of a weight that lies in panels with rows that are quantized, added to `added`.
+   * `mul_mat` of a weight that lies in panels with rows that lie in tiles, added to `added`.
    *
    * @param a [k, n], n a multiple of 16
-   * @param b i8 [7 / 4 k, m], of `quantize` or one of its kin
+   * @param b i8 [7 / 4 k, m] or i32 [k, m], as `tile_type` says, of `quantize` or one of its kin
    * @param added f32 [n, m]; default nothing
    * @returns f32 [n, m]
    */
@@ -249,8 +248,9 @@ export class Graph {
     if (a.op.kind !== "weight" || a.ne[1] % 16 !== 0 || a.ne[2] !== 1 || a.ne[3] !== 1) {
       fail("mul_mat_packed", `${show(a)} is not a weight of whole panels of 16 rows`);
     }
-    if (b.type !== "i8" || b.ne[0] !== a.ne[0] * 7 / 4) {
-      fail("mul_mat_packed", `${show(b)} is no quantized row of ${a.ne[0]} values`);
+    const type = tile_type(a.type);
+    if (b.type !== type || b.ne[0] !== tile_len(a.ne[0], type)) {
+      fail("mul_mat_packed", `${show(b)} are no tiles for ${show(a)}, expected ${type}`);
     }
     const ne: Ne = [a.ne[1], b.ne[1], 1, 1];
     if (added !== undefined && !(added.type === "f32" && ne.every((n, i) => n === added.ne[i]))) {

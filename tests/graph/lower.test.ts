@@ -3,7 +3,7 @@ import { cpuRewrites, lower, type Lowering } from "../../src/graph/lower.ts";
 import { Graph, type RopeParams, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
 
 const lookup: WeightLookup = (name) => ({
-  type: name.startsWith("f16") ? "f16" : "q4_1",
+  type: ["f16", "bf16", "q8_0"].find((type) => name.startsWith(type)) ?? "q4_1",
   ne: [64, 32, 1, 1],
 });
 
@@ -138,10 +138,25 @@ describe("packProduct", () => {
     const both = (type: string): boolean => type !== "f32";
     const g = new Graph(lookup);
     const x = g.input("x", "f32", 64, 3);
-    const sum = g.add(g.mul_mat(g.weight("q"), x), g.mul_mat(g.weight("f16_k"), x));
+    const sum = g.add(g.mul_mat(g.weight("q"), x), g.mul_mat(g.weight("q8_0_k"), x));
     const found = kinds(lower(g, sum, lookup, cpuRewrites(both)).nodes);
     expect(found.filter((kind) => kind === "quantize")).toHaveLength(1);
     expect(found.filter((kind) => kind === "mul_mat_packed")).toHaveLength(2);
+  });
+
+  test("gives weights of floats tiles of floats, beside those of quantized weights", () => {
+    const all = (): boolean => true;
+    const g = new Graph(lookup);
+    const x = g.input("x", "f32", 64, 3);
+    const names = ["q", "f16_k", "bf16_v", "q8_0_w"];
+    const products = names.map((name) => g.mul_mat(g.weight(name), x));
+    const sum = products.reduce((a, b) => g.mul(a, b));
+    const { nodes } = lower(g, sum, lookup, cpuRewrites(all));
+    const tiles = nodes.filter(({ op }) => op.kind === "quantize");
+    expect(tiles.map(({ type }) => type)).toEqual(["i8", "i32"]);
+    const read = nodes.filter(({ op }) => op.kind === "mul_mat_packed")
+      .map(({ src: [weight, rows] }) => [weight!.type, rows!.type]);
+    expect(read).toEqual([["q4_1", "i8"], ["f16", "i32"], ["bf16", "i32"], ["q8_0", "i8"]]);
   });
 
   test("norms rows where they are quantized", () => {
@@ -328,13 +343,14 @@ describe("packExperts", () => {
 
   test.each<[string, WeightLookup]>([
     ["whose gates are no whole panels", shapes(24)],
-    ["of other types", shapes(32, { down: "f16" })],
+    ["of other types", shapes(32, { down: "q2_K" })],
+    ["of floats", shapes(32, { gate: "f16", up: "f16", down: "f16" })],
     ["with a gate and an up of two types", shapes(32, { up: "q8_0" })],
     ["with a router that is no f32", shapes(32, { router: "f16" })],
   ])("leaves experts %s", (_name, lookup) => {
     const g = new Graph(lookup);
     const all = (type: string, n_in: number, n_out: number): boolean =>
-      type === "q8_0" || panels(type, n_in, n_out);
+      ["q8_0", "f16"].includes(type) || panels(type, n_in, n_out);
     expect(kinds(lower(g, experts(g), lookup, cpuRewrites(all)).nodes)).toContain("moe");
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { ShapeError } from "../../src/errors.ts";
 import { Graph, type RopeParams } from "../../src/graph/record.ts";
+import { tile_type } from "../../src/graph/tile.ts";
 
 const rope: RopeParams = {
   n_dims: 8,
@@ -108,6 +109,19 @@ describe("Graph", () => {
     expect(() => g.quantize_rms_norm(x, g.input("v", "f32", 32), 1e-5)).toThrow(ShapeError);
     expect(g.quantize_swiglu(x).ne).toEqual([56, 3, 1, 1]);
     expect(() => g.quantize_swiglu(g.input("y", "f32", 32, 3))).toThrow(ShapeError);
+    expect(g.quantize(x, "i32").ne).toEqual([64, 3, 1, 1]);
+    expect(g.quantize_swiglu(x, "i32").ne).toEqual([32, 3, 1, 1]);
+  });
+
+  test("mul_mat_packed() refuses tiles that belong to another kind of weights", () => {
+    const g = new Graph((name) => ({ type: name, ne: [64, 32, 1, 1] }));
+    const x = g.input("x", "f32", 64, 3);
+    for (const type of ["f32", "f16", "bf16", "q4_0", "q6_K"]) {
+      const tiles = [g.quantize(x, "i8"), g.quantize(x, "i32")] as const;
+      const [right, wrong] = tile_type(type) === "i8" ? tiles : tiles.toReversed();
+      expect(g.mul_mat_packed(g.weight(type), right!).ne).toEqual([32, 3, 1, 1]);
+      expect(() => g.mul_mat_packed(g.weight(type), wrong!)).toThrow(ShapeError);
+    }
   });
 
   test("mul_mat_packed() adds what has the product's shape", () => {

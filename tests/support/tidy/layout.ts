@@ -70,7 +70,6 @@ export const UNTESTED: Readonly<Record<string, string>> = {
   "src/engine/generator.ts": "types only",
   "src/engine/host.ts": "through Model, in tests/engine/model.test.ts",
   "src/engine/protocol.ts": "types only",
-  "src/ggml/emit.ts": "through plans, against golden figures in tests/models",
   "src/load.ts": "in tests/engine/model.test.ts and tests/http/model.test.ts",
   "src/runtime/bun.ts": "through mod.ts, on Bun",
   "src/runtime/deno.ts": "through mod.ts, on Deno",
