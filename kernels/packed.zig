@@ -81,7 +81,7 @@ pub const Layout = union(enum) {
     pub fn pack(layout: *const Layout, rows: []const u8, panels: []u8) void {
         switch (layout.*) {
             .quants => |w| product.pack(w.format, rows, panels, w.n_in),
-            .floats => |w| floats.pack(w.format, rows, panels, w.n_in),
+            .floats => |w| floats.pack(rows, panels, w.n_in),
         }
     }
 

@@ -17,9 +17,9 @@ const F = half.F;
 const panel_rows = product.panel_rows;
 const block_len = product.block_len;
 
-/// Types of weights, by their number in ggml.
+/// Types of weights, by their number in ggml. F32 is none of them: its sums would be farther from
+/// those in double precision than ggml's are.
 pub const Format = enum(c_int) {
-    f32 = 0,
     f16 = 1,
     bf16 = 30,
 
@@ -27,16 +27,9 @@ pub const Format = enum(c_int) {
     pub fn of(type_: c_int) ?Format {
         return std.enums.fromInt(Format, type_);
     }
-
-    /// The type of a value as it lies in memory.
-    fn Bits(comptime format: Format) type {
-        return if (format == .f32) u32 else u16;
-    }
-
-    fn valueBytes(format: Format) usize {
-        return if (format == .f32) 4 else 2;
-    }
 };
+
+const value_bytes = 2;
 
 /// A weight [n_in, n_out] in panels.
 pub const Weight = extern struct {
@@ -47,7 +40,7 @@ pub const Weight = extern struct {
 
     /// Bytes of one panel.
     pub fn panelBytes(weight: *const Weight) usize {
-        return weight.n_in * weight.format.valueBytes() * panel_rows;
+        return weight.n_in * value_bytes * panel_rows;
     }
 };
 
@@ -107,7 +100,7 @@ pub inline fn sumBlocks(
     n_tile: usize,
     first: usize,
 ) [n_tokens]F {
-    const column_bytes = comptime format.valueBytes() * panel_rows;
+    const column_bytes = value_bytes * panel_rows;
     const together = comptime @max(1, chains / n_tokens);
     const values: [*]const f32 = @ptrCast(@alignCast(from + first * tiling.float_token_bytes));
     var sums: [n_tokens]F = @splat(@splat(0));
@@ -141,7 +134,7 @@ inline fn sumEach(
     values: [*]const f32,
     n_tile: usize,
 ) [n][n_tokens]F {
-    const column_bytes = comptime format.valueBytes() * panel_rows;
+    const column_bytes = value_bytes * panel_rows;
     const block_bytes = column_bytes * block_len;
     const unrolled = 4;
     var sums: [n][n_tokens]F = @splat(@splat(@splat(0)));
@@ -167,27 +160,20 @@ inline fn sumEach(
 /// One value of each row of a panel.
 inline fn load(comptime format: Format, column: [*]const u8) F {
     if (format == .f16) return half.load(column);
-    const Bits = @Vector(panel_rows, Format.Bits(format));
-    const bits = @as(*align(1) const Bits, @ptrCast(column)).*;
-    if (format == .f32) return @bitCast(bits);
+    const bits = @as(*align(1) const @Vector(panel_rows, u16), @ptrCast(column)).*;
     // A bfloat16 is the upper half of an f32.
     return @bitCast(@as(@Vector(panel_rows, u32), bits) << @splat(16));
 }
 
 /// Puts rows as they lie in a file into panels; their number is a multiple of panel_rows.
-pub fn pack(format: Format, rows: []const u8, panels: []u8, n_in: usize) void {
-    switch (format) {
-        inline else => |f| {
-            const Bits = Format.Bits(f);
-            const from: []align(1) const Bits = std.mem.bytesAsSlice(Bits, rows);
-            const to: []align(1) Bits = std.mem.bytesAsSlice(Bits, panels);
-            for (0..from.len / n_in) |row| {
-                const panel = to[row / panel_rows * panel_rows * n_in ..];
-                for (from[row * n_in ..][0..n_in], 0..) |bits, k| {
-                    panel[k * panel_rows + row % panel_rows] = bits;
-                }
-            }
-        },
+pub fn pack(rows: []const u8, panels: []u8, n_in: usize) void {
+    const from: []align(1) const u16 = std.mem.bytesAsSlice(u16, rows);
+    const to: []align(1) u16 = std.mem.bytesAsSlice(u16, panels);
+    for (0..from.len / n_in) |row| {
+        const panel = to[row / panel_rows * panel_rows * n_in ..];
+        for (from[row * n_in ..][0..n_in], 0..) |bits, k| {
+            panel[k * panel_rows + row % panel_rows] = bits;
+        }
     }
 }
 
@@ -195,7 +181,7 @@ pub fn pack(format: Format, rows: []const u8, panels: []u8, n_in: usize) void {
 pub fn readRow(format: Format, panels: [*]const u8, n_in: usize, row: usize, out: []f32) void {
     switch (format) {
         inline else => |f| {
-            const column_bytes = comptime f.valueBytes() * panel_rows;
+            const column_bytes = value_bytes * panel_rows;
             const panel = panels + row / panel_rows * n_in * column_bytes;
             for (out[0..n_in], 0..) |*value, k| {
                 value.* = @as([panel_rows]f32, load(f, panel + k * column_bytes))[row % panel_rows];

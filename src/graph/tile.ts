@@ -13,7 +13,7 @@ export type TileType = "i8" | "i32";
 
 /** The tiles that products of a weight of this type read. */
 export function tile_type(weight: DType): TileType {
-  return ["f32", "f16", "bf16"].includes(weight) ? "i32" : "i8";
+  return ["f16", "bf16"].includes(weight) ? "i32" : "i8";
 }
 
 /** Elements of a row of `k` values, a multiple of 32: each block of quants has 24 bytes more. */

@@ -8,9 +8,9 @@ import { packsOf, type WeightFile, Weights } from "../../src/ggml/weights.ts";
 import { cpuRewrites, lower, type Rewrite } from "../../src/graph/lower.ts";
 import { Graph, type Tensor, type WeightLookup } from "../../src/graph/record.ts";
 
-// A file of three weights of floats and a quantized one, which all read the same rows.
+// A file of two weights of floats and a quantized one, which all read the same rows.
 const [n_in, n_out, n_tokens] = [64, 32, 19];
-const names = ["f32", "f16", "bf16", "q8_0"] as const;
+const names = ["f16", "bf16", "q8_0"] as const;
 const lookup: WeightLookup = (name) => ({ type: name, ne: [n_in, n_out, 1, 1] });
 
 /** Values that every type holds exactly. */
@@ -18,7 +18,6 @@ const weights = Float32Array.from({ length: n_in * n_out }, (_, i) => ((i * 37) 
 
 function encoded(type: typeof names[number]): Uint8Array {
   const { length } = weights;
-  if (type === "f32") return new Uint8Array(weights.buffer);
   if (type === "f16") return new Uint8Array(Float16Array.from(weights).buffer);
   if (type === "bf16") {
     const words = new Uint16Array(weights.buffer);

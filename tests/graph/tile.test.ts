@@ -3,7 +3,7 @@ import { tile_len, tile_type } from "../../src/graph/tile.ts";
 
 describe("tiles", () => {
   test("tile_type() keeps rows floats for weights of floats alone", () => {
-    expect(["f32", "f16", "bf16"].map(tile_type)).toEqual(["i32", "i32", "i32"]);
+    expect(["f16", "bf16"].map(tile_type)).toEqual(["i32", "i32"]);
     expect(["q4_0", "q6_K", "mxfp4"].map(tile_type)).toEqual(["i8", "i8", "i8"]);
   });
 
