@@ -2,6 +2,7 @@
 //! turns queries and fills the cache with it (cpu/rope.zig).
 const std = @import("std");
 const angle = @import("cpu/angle.zig");
+const attention = @import("cpu/attention.zig");
 const cell = @import("cpu/cell.zig");
 const custom = @import("custom.zig");
 const failure = @import("failure.zig");
@@ -173,7 +174,7 @@ fn check(s: Sources) failure.Error!void {
             ggml.ggml_is_contiguous(t);
     }
     const type_ = cellType(s.k_cells);
-    is_sound = is_sound and type_ != null and kernel.accepts(type_.?, @intCast(q.ne[0]));
+    is_sound = is_sound and type_ != null and attention.accepts(type_.?, @intCast(q.ne[0]));
     const is_table = s.table.type == .f32 and @rem(s.table.ne[0], 4) == 0 and
         s.table.ne[0] <= 2 * q.ne[0] and s.table.ne[1] == q.ne[2] and
         ggml.ggml_is_contiguous(s.table);

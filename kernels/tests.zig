@@ -12,7 +12,7 @@ test {
     _ = @import("cpu/cell_test.zig");
     _ = @import("cpu/attention_test.zig");
     _ = @import("cpu/angle.zig");
-    _ = @import("cpu/columns.zig");
+    _ = @import("cpu/across.zig");
     _ = @import("cpu/rope_test.zig");
     _ = @import("rope_test.zig");
     _ = @import("cpu/experts_test.zig");

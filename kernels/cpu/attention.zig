@@ -7,6 +7,7 @@
 //! that; many share each chunk (attention_tile.zig). A token's bits depend neither on the number of
 //! threads, nor on what else is in the batch, nor on where its blocks lie.
 const std = @import("std");
+const across = @import("across.zig");
 const cell = @import("cell.zig");
 const half = @import("half.zig");
 const scores_of = @import("scores.zig");
@@ -211,7 +212,7 @@ fn attendHeads(
         });
         for (first..first + lanes) |key| values.ask(key, row_bytes);
         inline for (&scores, dots) |*score, dot| {
-            score[first..][0..lanes].* = scores_of.inKeyOrder(dot);
+            score[first..][0..lanes].* = across.inRowOrder(f32, dot);
         }
     }
     inline for (&scores, to) |*score, part| {

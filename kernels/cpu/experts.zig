@@ -5,11 +5,11 @@
 //! the tokens of an expert lie side by side and its weight is read once for all of them. Nothing
 //! that a token gets depends on its neighbours.
 const std = @import("std");
+const across = @import("across.zig");
 const exponential = @import("exponential.zig");
 const half = @import("half.zig");
 const product = @import("product.zig");
 const Share = @import("share.zig").Share;
-const sumOf = @import("tiles.zig").sumOf;
 
 const F = half.F;
 
@@ -96,7 +96,7 @@ fn score(rows: *const Rows, scores: [*]f32, share: Share) callconv(.c) void {
                 sum.* = half.multiplyAdd(part, weights[at..][0..half.lanes].*, sum.*);
             }
         }
-        scores[i] = sumOf(sums[0] + sums[1]);
+        scores[i] = across.all(.sum, sums[0] + sums[1]);
     }
 }
 

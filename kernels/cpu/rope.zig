@@ -56,11 +56,6 @@ pub const Args = extern struct {
     n_tokens: usize,
 };
 
-/// Whether heads of this size can be written to cells of this type.
-pub fn accepts(type_: cell.Type, n_embd_head: usize) bool {
-    return n_embd_head <= n_embd_head_max and n_embd_head % @max(lanes, type_.blockLen()) == 0;
-}
-
 /// Turns and writes a share of the heads of all tokens.
 pub const Rotate = *const fn (args: *const Args, share: Share) callconv(.c) void;
 

@@ -3,6 +3,7 @@
 //! is 16 apart, that one tree adds up.
 const std = @import("std");
 const builtin = @import("builtin");
+const across = @import("across.zig");
 const cell = @import("cell.zig");
 const half = @import("half.zig");
 
@@ -49,7 +50,7 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
         const at_once = std.math.floorPowerOfTwo(usize, @min(lanes, registers / n));
 
         /// `count` keys from `first` on. Each head's vector has lanes / count sums of every key,
-        /// which halve() adds up.
+        /// which across.halve() adds up.
         pub inline fn of(
             comptime count: usize,
             comptime first: usize,
@@ -61,7 +62,9 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
             if (count > at_once) {
                 const some = of(count / 2, first, q, n_vectors, keys);
                 const others = of(count / 2, first + count / 2, q, n_vectors, keys);
-                inline for (&sums, some, others) |*sum, a, b| sum.* = halve(count, a, b);
+                inline for (&sums, some, others) |*sum, a, b| {
+                    sum.* = across.halve(.sum, f32, count, a, b);
+                }
                 return sums;
             }
             var dots: [n][count]F = @splat(@splat(@splat(0)));
@@ -73,50 +76,10 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
                     }
                 }
             }
-            inline for (&sums, dots) |*sum, dot| sum.* = tree(count, dot);
+            inline for (&sums, dots) |*sum, dot| sum.* = across.halveAll(.sum, f32, count, &dot);
             return sums;
         }
     };
-}
-
-inline fn tree(comptime count: usize, sums: [count]F) F {
-    if (count == 1) return sums[0];
-    const middle = count / 2;
-    return halve(count, tree(middle, sums[0..middle].*), tree(middle, sums[middle..].*));
-}
-
-/// Two vectors with 2 * lanes / count sums of each key become one with half as many of each: those
-/// lanes / count apart are added. So the sixteen products of a key are added up in one order,
-/// whatever it is computed with.
-inline fn halve(comptime count: usize, a: F, b: F) F {
-    const step: i32 = lanes / count;
-    comptime var low: [lanes]i32 = undefined;
-    comptime var high: [lanes]i32 = undefined;
-    comptime {
-        // The last two steps stay within 128 bits, where shuffles cost less.
-        for (0..lanes) |at| {
-            const lane: i32 = switch (count) {
-                2 => at % 8,
-                4 => at % 4 + at / 4 % 2 * 8,
-                8 => at % 2 + at / 4 * 4,
-                16 => at % 2 * 2 + at / 4 * 4,
-                else => unreachable,
-            };
-            const second = if (count <= 4) at >= 8 else at % 4 >= 2;
-            low[at] = if (second) ~lane else lane;
-            high[at] = if (second) ~(lane + step) else lane + step;
-        }
-    }
-    return @shuffle(f32, a, b, low) + @shuffle(f32, a, b, high);
-}
-
-/// The sums as halve() leaves them, by key.
-pub inline fn inKeyOrder(sums: F) F {
-    comptime var order: [lanes]i32 = undefined;
-    comptime for (0..lanes) |key| {
-        order[key] = key % 4 * 4 + key / 4;
-    };
-    return @shuffle(f32, sums, undefined, order);
 }
 
 /// Keys of a chunk as f32 [lanes, n_embd_head] for each sixteen of them.
@@ -173,7 +136,7 @@ pub const Columns = struct {
         }
     }
 
-    /// The sums `lane`, `lane + step` and so on of a key, added up in the order of halve().
+    /// The sums `lane`, `lane + step` and so on of a key, added up in the order of across.halve().
     inline fn sumsOf(
         columns: *const Columns,
         comptime n: usize,

@@ -2,7 +2,7 @@
 //! each token: floats for weights of floats, else quants, and behind them for all tokens one number
 //! after the other.
 const std = @import("std");
-const columns = @import("columns.zig");
+const across = @import("across.zig");
 const exponential = @import("exponential.zig");
 const formats = @import("format.zig");
 const Share = @import("share.zig").Share;
@@ -134,15 +134,7 @@ inline fn normScale(row: []const f32, eps: f32) f32 {
         const values: Block = row[k..][0..block_len].*;
         squares += values * values;
     }
-    return 1 / @sqrt(sumOf(squares) / @as(f32, @floatFromInt(row.len)) + eps);
-}
-
-/// The sum of all, by halves.
-pub fn sumOf(values: anytype) f32 {
-    const n = @typeInfo(@TypeOf(values)).vector.len;
-    if (n == 1) return values[0];
-    const halves: [2]@Vector(n / 2, f32) = @bitCast(values);
-    return sumOf(halves[0] + halves[1]);
+    return 1 / @sqrt(across.all(.sum, squares) / @as(f32, @floatFromInt(row.len)) + eps);
 }
 
 /// x / (1 + e^-x), with powers of what is not above 0 alone.
@@ -172,25 +164,25 @@ const Floats = struct {
 /// take hardly longer than those of one.
 const Group = struct {
     n: usize = 0,
-    values: [columns.lanes][2]F = undefined,
-    places: [columns.lanes]Place = undefined,
+    values: [across.lanes][2]F = undefined,
+    places: [across.lanes]Place = undefined,
 
     const per_token = token_bytes;
-    const I16 = columns.Row(i32);
+    const I16 = across.Row(i32);
 
     inline fn add(group: *Group, values: Block, place: Place) void {
         group.values[group.n] = @bitCast(values);
         group.places[group.n] = place;
         group.n += 1;
-        if (group.n == columns.lanes) group.finish();
+        if (group.n == across.lanes) group.finish();
     }
 
     fn finish(group: *Group) void {
         if (group.n == 0) return;
         @memset(group.values[group.n..], @splat(@splat(0)));
         const inverses, const scales = group.scale();
-        var lows: [columns.lanes]I16 = undefined;
-        var highs: [columns.lanes]I16 = undefined;
+        var lows: [across.lanes]I16 = undefined;
+        var highs: [across.lanes]I16 = undefined;
         // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits, to even where two are.
         const magic: f32 = 0x1.8p23;
         const offset: I16 = @splat(@bitCast(magic));
@@ -204,14 +196,14 @@ const Group = struct {
             quants[0..16].* = @bitCast(@as(@Vector(16, i8), @truncate(low.*)));
             quants[16..32].* = @bitCast(@as(@Vector(16, i8), @truncate(high.*)));
         }
-        const low_sums = columns.reduce(.sum, i32, &lows);
-        group.putNumbers(scales, low_sums, columns.reduce(.sum, i32, &highs));
+        const low_sums = across.each(.sum, i32, &lows);
+        group.putNumbers(scales, low_sums, across.each(.sum, i32, &highs));
         group.n = 0;
     }
 
     /// What makes the largest value of each block 127, and what undoes it.
-    inline fn scale(group: *const Group) struct { [columns.lanes]f32, F } {
-        var sizes: [columns.lanes]I16 = undefined;
+    inline fn scale(group: *const Group) struct { [across.lanes]f32, F } {
+        var sizes: [across.lanes]I16 = undefined;
         const mask: I16 = @splat(std.math.maxInt(i32));
         // Floats without a sign are in the order of their bits.
         for (&sizes, group.values) |*size, values| {
@@ -219,7 +211,7 @@ const Group = struct {
             const b = @as(I16, @bitCast(values[1])) & mask;
             size.* = @select(i32, a > b, a, b);
         }
-        const largest: F = @bitCast(columns.reduce(.max, i32, &sizes));
+        const largest: F = @bitCast(across.each(.max, i32, &sizes));
         const zero: F = @splat(0);
         const most: F = @splat(127);
         return .{ @select(f32, largest > zero, most / largest, zero), largest / most };
@@ -227,7 +219,7 @@ const Group = struct {
 
     inline fn putNumbers(group: *const Group, scales: F, low: I16, high: I16) void {
         const sum = low +% high;
-        const numbers = [n_numbers][columns.lanes]f32{
+        const numbers = [n_numbers][across.lanes]f32{
             scales,
             scales * @as(F, @floatFromInt(sum)),
             @bitCast(-%(sum *% @as(I16, @splat(8)))),

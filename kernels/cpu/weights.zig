@@ -1,5 +1,6 @@
 //! What the keys of a chunk weigh, and the sums of the values that they weigh.
 const std = @import("std");
+const across = @import("across.zig");
 const cell = @import("cell.zig");
 const exponential = @import("exponential.zig");
 const half = @import("half.zig");
@@ -31,15 +32,15 @@ pub const Weights = struct {
             const left: @Vector(lanes, u32) = @splat(@intCast(n -| lanes * i));
             const counts = numbers < left;
             s.* = @select(f32, counts, s.* * @as(F, @splat(scale)), lowest);
-            largest = larger(largest, s.*);
+            largest = @select(f32, largest > s.*, largest, s.*);
         }
-        const max = reduce(larger, largest);
+        const max = across.all(.max, largest);
         var sum: F = @splat(0);
         inline for (vectors) |*s| {
             s.* = exponential.exp(s.* - @as(F, @splat(max)));
             sum += s.*;
         }
-        return .{ .max = max, .sum = reduce(plus, sum) };
+        return .{ .max = max, .sum = across.all(.sum, sum) };
     }
 
     /// Adds what the next keys give.
@@ -64,23 +65,6 @@ pub const Weights = struct {
         }
     }
 };
-
-/// By halves: one step after another would wait for each.
-inline fn reduce(comptime op: anytype, values: anytype) f32 {
-    const n = @typeInfo(@TypeOf(values)).vector.len;
-    if (n == 1) return values[0];
-    const halves: [2]@Vector(n / 2, f32) = @bitCast(values);
-    return reduce(op, op(halves[0], halves[1]));
-}
-
-inline fn plus(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
-    return a + b;
-}
-
-/// No score is NaN, and @max would look for one.
-inline fn larger(a: anytype, b: @TypeOf(a)) @TypeOf(a) {
-    return @select(f32, a > b, a, b);
-}
 
 /// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries.
 pub inline fn weigh(
