@@ -8,17 +8,13 @@ const panels = @import("packed.zig");
 const product = @import("cpu/product.zig");
 const tensor = @import("tensor.zig");
 const variant = @import("cpu/variant.zig");
+const graphs = @import("test_graph.zig");
+const floats = graphs.floats;
+const allocate = graphs.allocate;
 const compute = @import("compute.zig").compute;
 const testing = std.testing;
 const allocator = testing.allocator;
 
-extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
-extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
-extern fn ggml_backend_cpu_init() *ggml.Backend;
-extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
-extern fn ggml_backend_free(*ggml.Backend) void;
-extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
-extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
 extern fn ggml_quantize_chunk(c_int, [*]const f32, [*]u8, i64, i64, i64, ?[*]const f32) usize;
 extern fn ggml_permute(*ggml.Context, *ggml.Tensor, c_int, c_int, c_int, c_int) *ggml.Tensor;
 extern fn ggml_rms_norm(*ggml.Context, *ggml.Tensor, f32) *ggml.Tensor;
@@ -50,26 +46,17 @@ const prec_f32 = 10;
 const most = 1.05;
 const all: product.Share = .{ .index = 0, .count = 1 };
 
-fn floats(t: *ggml.Tensor) []f32 {
-    return @as([*]f32, @ptrCast(@alignCast(t.data.?)))[0 .. ggml.ggml_nbytes(t) / 4];
-}
-
 fn halves(t: *ggml.Tensor) []f16 {
     return @as([*]f16, @ptrCast(@alignCast(t.data.?)))[0 .. ggml.ggml_nbytes(t) / 2];
 }
 
-/// Gives every tensor of the context memory.
-fn allocate(context: *ggml.Context) *ggml.Buffer {
-    return ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_backend_cpu_buffer_type());
-}
-
 /// Computes a node with ggml.
 fn run(context: *ggml.Context, node: *ggml.Tensor) !void {
-    const graph = ggml_new_graph(context);
-    ggml_build_forward_expand(graph, node);
-    const backend = ggml_backend_cpu_init();
-    defer ggml_backend_free(backend);
-    ggml_backend_cpu_set_n_threads(backend, 1);
+    const graph = graphs.ggml_new_graph(context);
+    graphs.ggml_build_forward_expand(graph, node);
+    const backend = graphs.ggml_backend_cpu_init();
+    defer graphs.ggml_backend_free(backend);
+    graphs.ggml_backend_cpu_set_n_threads(backend, 1);
     try testing.expect(try compute(backend, graph, .{ .cancelled = null, .members = &.{} }));
 }
 

@@ -3,20 +3,9 @@ const std = @import("std");
 const ggml = @import("ggml.zig");
 const tensor = @import("tensor.zig");
 const Audience = @import("compute.zig").Audience;
+const graphs = @import("test_graph.zig");
 const compute = @import("compute.zig").compute;
 const testing = std.testing;
-
-extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
-extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
-extern fn ggml_backend_cpu_init() *ggml.Backend;
-extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
-extern fn ggml_backend_free(*ggml.Backend) void;
-extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
-extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
-
-fn values(t: *ggml.Tensor, n: usize) []f32 {
-    return @as([*]f32, @ptrCast(@alignCast(t.data.?)))[0..n];
-}
 
 test "compute() gives the same product on any number of threads" {
     const n_in = 96;
@@ -27,21 +16,20 @@ test "compute() gives the same product on any number of threads" {
     const weight = ggml.ggml_new_tensor_4d(context, .f32, n_in, n_out, 1, 1);
     const activations = ggml.ggml_new_tensor_4d(context, .f32, n_in, n_tokens, 1, 1);
     const product = ggml.ggml_mul_mat(context, weight, activations);
-    const graph = ggml_new_graph(context);
-    ggml_build_forward_expand(graph, product);
-    const plain = ggml_backend_cpu_buffer_type();
-    const memory = ggml_backend_alloc_ctx_tensors_from_buft(context, plain);
+    const graph = graphs.ggml_new_graph(context);
+    graphs.ggml_build_forward_expand(graph, product);
+    const memory = graphs.allocate(context);
     defer ggml.ggml_backend_buffer_free(memory);
-    for (values(weight, n_in * n_out), 0..) |*x, i| x.* = @floatFromInt(i * 7 % 13);
-    for (values(activations, n_in * n_tokens), 0..) |*x, i| x.* = @floatFromInt(i * 5 % 11);
-    const backend = ggml_backend_cpu_init();
-    defer ggml_backend_free(backend);
+    for (graphs.floats(weight), 0..) |*x, i| x.* = @floatFromInt(i * 7 % 13);
+    for (graphs.floats(activations), 0..) |*x, i| x.* = @floatFromInt(i * 5 % 11);
+    const backend = graphs.ggml_backend_cpu_init();
+    defer graphs.ggml_backend_free(backend);
     for ([_]c_int{ 1, 2, 3, 64 }) |n_threads| {
-        ggml_backend_cpu_set_n_threads(backend, n_threads);
-        @memset(values(product, n_out * n_tokens), -1);
+        graphs.ggml_backend_cpu_set_n_threads(backend, n_threads);
+        @memset(graphs.floats(product), -1);
         const everybody: Audience = .{ .cancelled = null, .members = &.{} };
         try testing.expect(try compute(backend, graph, everybody));
-        for (values(product, n_out * n_tokens), 0..) |found, i| {
+        for (graphs.floats(product), 0..) |found, i| {
             var expected: usize = 0; // whole numbers: exact in f32
             for (0..n_in) |k| {
                 expected += ((i % n_out * n_in + k) * 7 % 13) * ((i / n_out * n_in + k) * 5 % 11);

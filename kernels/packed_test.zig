@@ -5,31 +5,19 @@ const failure = @import("failure.zig");
 const panels = @import("packed.zig");
 const product = @import("cpu/product.zig");
 const tensor = @import("tensor.zig");
+const graphs = @import("test_graph.zig");
+const floats = graphs.floats;
+const allocate = graphs.allocate;
 const compute = @import("compute.zig").compute;
 const testing = std.testing;
 
-extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
-extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
 extern fn ggml_quantize_chunk(c_int, [*]const f32, [*]u8, i64, i64, i64, ?[*]const f32) usize;
-extern fn ggml_backend_cpu_init() *ggml.Backend;
-extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
-extern fn ggml_backend_free(*ggml.Backend) void;
-extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
-extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
 
 const q4_1: ggml.Type = @fromBackingInt(3);
 const bf16: ggml.Type = @fromBackingInt(30);
 
-fn allocate(context: *ggml.Context) *ggml.Buffer {
-    return ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_backend_cpu_buffer_type());
-}
-
 fn bytes(t: *ggml.Tensor) []u8 {
     return t.data.?[0..ggml.ggml_nbytes(t)];
-}
-
-fn floats(t: *ggml.Tensor) []f32 {
-    return @as([*]f32, @ptrCast(@alignCast(t.data.?)))[0 .. ggml.ggml_nbytes(t) / 4];
 }
 
 test "multiply() is about ggml's own product, on any number of threads" {
@@ -47,8 +35,8 @@ fn compareWithOwn(type_: ggml.Type, tiles_type: ggml.Type) !void {
     const weight = ggml.ggml_new_tensor_4d(context, type_, n_in, n_out, 1, 1);
     const values = ggml.ggml_new_tensor_4d(context, .f32, n_in, n_tokens, 1, 1);
     const plain = ggml.ggml_mul_mat(context, rows, values);
-    const graph = ggml_new_graph(context);
-    ggml_build_forward_expand(graph, plain);
+    const graph = graphs.ggml_new_graph(context);
+    graphs.ggml_build_forward_expand(graph, plain);
     // A node looks at its weight when it is made, and memory comes with the whole context.
     const weights = allocate(context);
     defer ggml.ggml_backend_buffer_free(weights);
@@ -58,7 +46,7 @@ fn compareWithOwn(type_: ggml.Type, tiles_type: ggml.Type) !void {
     const found = try panels.multiply(nodes, weight, tiles, null);
     const memory = allocate(nodes);
     defer ggml.ggml_backend_buffer_free(memory);
-    ggml_build_forward_expand(graph, found);
+    graphs.ggml_build_forward_expand(graph, found);
 
     var prng: std.Random.DefaultPrng = .init(4);
     const random = prng.random();
@@ -69,11 +57,11 @@ fn compareWithOwn(type_: ggml.Type, tiles_type: ggml.Type) !void {
     const number = @backingInt(type_);
     _ = ggml_quantize_chunk(number, some.ptr, bytes(rows).ptr, 0, n_out, n_in, null);
     try panels.fill(weight, 0, bytes(rows));
-    const backend = ggml_backend_cpu_init();
-    defer ggml_backend_free(backend);
+    const backend = graphs.ggml_backend_cpu_init();
+    defer graphs.ggml_backend_free(backend);
     var first: ?[n_out * n_tokens]f32 = null;
     for ([_]c_int{ 1, 2, 3, 64 }) |n_threads| {
-        ggml_backend_cpu_set_n_threads(backend, n_threads);
+        graphs.ggml_backend_cpu_set_n_threads(backend, n_threads);
         @memset(floats(found), std.math.nan(f32));
         try testing.expect(try compute(backend, graph, .{ .cancelled = null, .members = &.{} }));
         var power: f64 = 0;

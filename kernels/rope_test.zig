@@ -3,16 +3,11 @@ const std = @import("std");
 const ggml = @import("ggml.zig");
 const rope = @import("rope.zig");
 const tensor = @import("tensor.zig");
+const graphs = @import("test_graph.zig");
+const floats = graphs.floats;
 const compute = @import("compute.zig").compute;
 const testing = std.testing;
 
-extern fn ggml_new_graph(*ggml.Context) *ggml.Graph;
-extern fn ggml_build_forward_expand(*ggml.Graph, *ggml.Tensor) void;
-extern fn ggml_backend_cpu_init() *ggml.Backend;
-extern fn ggml_backend_cpu_set_n_threads(*ggml.Backend, c_int) void;
-extern fn ggml_backend_free(*ggml.Backend) void;
-extern fn ggml_backend_cpu_buffer_type() *ggml.BufferType;
-extern fn ggml_backend_alloc_ctx_tensors_from_buft(*ggml.Context, *ggml.BufferType) *ggml.Buffer;
 extern fn ggml_rope_ext(
     *ggml.Context,
     *ggml.Tensor,
@@ -34,10 +29,6 @@ const n_head = 3;
 const n_head_kv = 2;
 const n_tokens = 4;
 const n_cells = 8;
-
-fn floats(t: *ggml.Tensor) []f32 {
-    return @as([*]f32, @ptrCast(@alignCast(t.data.?)))[0 .. ggml.ggml_nbytes(t) / 4];
-}
 
 fn heads(context: *ggml.Context, n: i64) *ggml.Tensor {
     return ggml.ggml_new_tensor_4d(context, .f32, size, n, n_tokens, 1);
@@ -82,12 +73,11 @@ fn expectTurnedAsByGgml(p: rope.Params, with_factors: bool) !void {
         p.beta_fast,
         p.beta_slow,
     );
-    const graph = ggml_new_graph(context);
+    const graph = graphs.ggml_new_graph(context);
     for ([_]*ggml.Tensor{ turned, plain[0], plain[1] }) |node| {
-        ggml_build_forward_expand(graph, node);
+        graphs.ggml_build_forward_expand(graph, node);
     }
-    const host = ggml_backend_cpu_buffer_type();
-    const memory = ggml_backend_alloc_ctx_tensors_from_buft(context, host);
+    const memory = graphs.allocate(context);
     defer ggml.ggml_backend_buffer_free(memory);
 
     var prng: std.Random.DefaultPrng = .init(7);
@@ -99,9 +89,9 @@ fn expectTurnedAsByGgml(p: rope.Params, with_factors: bool) !void {
     ggml.ggml_backend_tensor_set(pos, &positions, 0, @sizeOf(@TypeOf(positions)));
     const rows = [n_tokens]i64{ 6, 0, 7, 3 };
     ggml.ggml_backend_tensor_set(s.rows, &rows, 0, @sizeOf(@TypeOf(rows)));
-    const backend = ggml_backend_cpu_init();
-    defer ggml_backend_free(backend);
-    ggml_backend_cpu_set_n_threads(backend, 2);
+    const backend = graphs.ggml_backend_cpu_init();
+    defer graphs.ggml_backend_free(backend);
+    graphs.ggml_backend_cpu_set_n_threads(backend, 2);
     try testing.expect(try compute(backend, graph, .{ .cancelled = null, .members = &.{} }));
 
     // ggml multiplies its angles up in single precision.
