@@ -46,6 +46,25 @@ pub inline fn halveAll(
     return halve(op, T, count, a, b);
 }
 
+/// What `op` makes of all lanes of each of a few rows, in the order of all(): together, because each
+/// step of one would wait for the last.
+pub inline fn ofSome(
+    comptime op: Op,
+    comptime n: usize,
+    rows: *const [n]Row(f32),
+) @Vector(n, f32) {
+    @setEvalBranchQuota(20_000);
+    comptime var count = std.math.ceilPowerOfTwoAssert(usize, n);
+    var padded: [count]Row(f32) = @splat(rows[0]);
+    padded[0..n].* = rows.*;
+    var results = halveAll(op, f32, count, &padded);
+    inline while (count < lanes) {
+        count *= 2;
+        results = halve(op, f32, count, results, results);
+    }
+    return @shuffle(f32, inRowOrder(f32, results), undefined, std.simd.iota(i32, n));
+}
+
 /// Two vectors with 2 * lanes / count partial results of each row become one with half as many of
 /// each: those lanes / count apart are taken together. So the lanes of a row are taken in one
 /// order, whatever rows stand beside it.
@@ -102,5 +121,23 @@ test "each() and all() give the sum and the largest of each row" {
     for (rows, sums, largest) |row, sum, max| {
         try std.testing.expectEqual(@reduce(.Add, row), sum);
         try std.testing.expectEqual(@reduce(.Max, row), max);
+    }
+}
+
+test "ofSome() gives the bits that all() gives of each row" {
+    var prng: std.Random.DefaultPrng = .init(2);
+    inline for (.{ 1, 2, 3, 4 }) |n| {
+        var rows: [n]Row(f32) = undefined;
+        for (&rows) |*row| {
+            var numbers: [lanes]f32 = undefined;
+            for (&numbers) |*number| number.* = prng.random().floatNorm(f32);
+            row.* = numbers;
+        }
+        const sums: [n]f32 = ofSome(.sum, n, &rows);
+        const largest: [n]f32 = ofSome(.max, n, &rows);
+        for (rows, sums, largest) |row, sum, max| {
+            try std.testing.expectEqual(all(.sum, row), sum);
+            try std.testing.expectEqual(all(.max, row), max);
+        }
     }
 }

@@ -144,13 +144,14 @@ fn merge(
     const first, const end = share.of(args.n_tokens * args.n_head);
     for (first..end) |head| {
         const values = out[head * args.n_embd_head ..][0..args.n_embd_head];
-        var whole: Weights = .none;
+        var whole: Weights(1) = .none;
         @memset(values, 0);
         for (head * n_chunks..(head + 1) * n_chunks) |index| {
             const part = partials + index * size;
-            whole.fold(values, .{ .max = part[0], .sum = part[1] }, part + head_room);
+            const next: Weights(1) = .{ .max = .{part[0]}, .sum = .{part[1]} };
+            whole = whole.fold(next, .{values}, .{part + head_room});
         }
-        whole.finish(values);
+        weights_of.divide(values, whole.sum[0]);
     }
 }
 
@@ -189,7 +190,7 @@ fn attendHeads(
 ) void {
     const n_keys = args.seen(token, chunk);
     if (n_keys == 0) {
-        inline for (to) |part| part[0] = Weights.none.max;
+        inline for (to) |part| part[0] = -std.math.inf(f32);
         return;
     }
     const stream = token / args.per_stream;
@@ -215,10 +216,10 @@ fn attendHeads(
             score[first..][0..lanes].* = across.inRowOrder(f32, dot);
         }
     }
-    inline for (&scores, to) |*score, part| {
-        const weights: Weights = .of(score, n_keys, args.scale);
-        part[0] = weights.max;
-        part[1] = weights.sum;
+    const weights: Weights(n) = .of(&scores, @splat(n_keys), args.scale);
+    inline for (to, 0..) |part, h| {
+        part[0] = weights.max[h];
+        part[1] = weights.sum[h];
     }
     const is_last = args.seen(token, chunk + 1) == 0 or chunk + 1 == args.n_blocks;
     const next: Rows = if (is_last) keys else .{

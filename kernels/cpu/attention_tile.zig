@@ -1,4 +1,5 @@
 //! Attention of many queries to the same keys: each chunk is turned into f32 once.
+const std = @import("std");
 const attention = @import("attention.zig");
 const cell = @import("cell.zig");
 const half = @import("half.zig");
@@ -45,7 +46,8 @@ pub const Tile = struct {
         @setEvalBranchQuota(20_000);
         const args = tile.args;
         const n_vectors = args.n_embd_head / lanes;
-        var wholes: [queries_max]Weights = @splat(.none);
+        var largest: [queries_max]f32 = @splat(-std.math.inf(f32));
+        var sums: [queries_max]f32 = @splat(0);
         for (0..tile.n) |index| @memset(tile.values(index), 0);
         var k: Columns = undefined;
         var v: [scores_of.chunk_len * scores_of.n_embd_head_max / lanes]F = undefined;
@@ -72,14 +74,20 @@ pub const Tile = struct {
             var index: usize = 0;
             inline for (.{ rows_at_once, 1 }) |n| {
                 while (tile.n - index >= n) : (index += n) {
-                    tile.chunkOf(n, index, chunk, &k, rows, wholes[index..][0..n]);
+                    const whole: Weights(n) = .{
+                        .max = largest[index..][0..n].*,
+                        .sum = sums[index..][0..n].*,
+                    };
+                    const next = tile.chunkOf(n, index, chunk, &k, rows, whole);
+                    largest[index..][0..n].* = next.max;
+                    sums[index..][0..n].* = next.sum;
                 }
             }
         }
-        for (0..tile.n, wholes[0..tile.n]) |index, whole| whole.finish(tile.values(index));
+        for (0..tile.n, sums[0..tile.n]) |index, sum| weights_of.divide(tile.values(index), sum);
     }
 
-    /// Adds what a chunk gives to `n` queries.
+    /// `whole` and what a chunk adds to it, for `n` queries.
     inline fn chunkOf(
         tile: Tile,
         comptime n: usize,
@@ -87,27 +95,26 @@ pub const Tile = struct {
         chunk: usize,
         k: *const Columns,
         v: Rows,
-        wholes: *[n]Weights,
-    ) void {
+        whole: Weights(n),
+    ) Weights(n) {
         const args = tile.args;
         const n_vectors = args.n_embd_head / lanes;
         var q: [n][*]const f32 = undefined;
+        var to: [n][]f32 = undefined;
         var n_keys: [n]usize = undefined;
-        inline for (&q, &n_keys, 0..) |*one, *n_own, i| {
+        inline for (&q, &to, &n_keys, 0..) |*one, *place, *n_own, i| {
             one.* = args.query(tile.token(index + i), tile.head(index + i));
+            place.* = tile.values(index + i);
             n_own.* = args.seen(tile.token(index + i), chunk);
         }
-        if (n_keys[n - 1] == 0) return;
+        if (n_keys[n - 1] == 0) return whole;
         var scores: [n]Scores = undefined;
         k.dots(n, q, n_vectors, n_keys[n - 1], &scores);
-        var weights: [n]Weights = undefined;
-        inline for (&weights, &scores, n_keys) |*one, *s, n_own| one.* = .of(s, n_own, args.scale);
+        const next: Weights(n) = .of(&scores, n_keys, args.scale);
         var parts: [n][scores_of.n_embd_head_max]f32 = undefined;
         var places: [n][*]f32 = undefined;
         inline for (&places, &parts) |*place, *part| place.* = part;
         weights_of.weigh(.f32, n, v, n_vectors, &scores, n_keys, places);
-        inline for (wholes, weights, &parts, 0..) |*whole, next, *part, i| {
-            whole.fold(tile.values(index + i), next, part);
-        }
+        return whole.fold(next, to, places);
     }
 };

@@ -22,8 +22,8 @@ pub const is_wide = builtin.cpu.arch == .x86_64 and
     std.Target.x86.featureSetHas(builtin.cpu.features, .avx512f);
 /// Vectors that registers hold, without what a loop needs beside its sums.
 pub const registers = if (is_wide) 24 else 6;
-/// Vectors of keys that are computed at once.
-const columns_at_once = if (is_wide) 2 else 1;
+/// Vectors of keys that are computed at once: as many as leave registers for what is multiplied.
+const columns_at_once: []const usize = if (is_wide) &.{ 4, 2 } else &.{1};
 
 /// Rows of a chunk, a key each; those behind the last are the last once more.
 pub const Rows = struct {
@@ -112,55 +112,70 @@ pub const Columns = struct {
         n_keys: usize,
         scores: *[n]Scores,
     ) void {
-        // Loops of a known length become none.
-        switch (n_vectors) {
-            inline 4, 8 => |known| columns.dotsOf(n, q, known, n_keys, scores),
-            else => columns.dotsOf(n, q, n_vectors, n_keys, scores),
-        }
-    }
-
-    inline fn dotsOf(
-        columns: *const Columns,
-        comptime n: usize,
-        q: [n][*]const f32,
-        n_vectors: usize,
-        n_keys: usize,
-        scores: *[n]Scores,
-    ) void {
+        const end = (n_keys + lanes - 1) / lanes;
         var first: usize = 0;
-        while (first < (n_keys + lanes - 1) / lanes) : (first += columns_at_once) {
-            const sums = columns.sumsOf(n, 1, 0, first, q, n_vectors);
-            inline for (scores, sums) |*score, sum| {
-                inline for (sum, 0..) |s, c| score[lanes * (first + c) ..][0..lanes].* = s;
+        inline for (columns_at_once, 0..) |count, i| {
+            const is_last = i + 1 == columns_at_once.len;
+            // More than half of them are worth computing all.
+            while (first < end and (is_last or end - first > count / 2)) : (first += count) {
+                const sums = columns.sumsOf(n, count, first, q, n_vectors);
+                inline for (scores, sums) |*score, sum| {
+                    inline for (sum, 0..) |s, c| score[lanes * (first + c) ..][0..lanes].* = s;
+                }
             }
         }
     }
 
-    /// The sums `lane`, `lane + step` and so on of a key, added up in the order of across.halve().
+    /// Each lane of a key has a sum of its own; they are added up in the order of across.halve(),
+    /// the later ones as soon as there are two.
     inline fn sumsOf(
         columns: *const Columns,
         comptime n: usize,
-        comptime step: usize,
-        comptime lane: usize,
+        comptime count: usize,
         first: usize,
         q: [n][*]const f32,
         n_vectors: usize,
-    ) [n][columns_at_once]F {
-        var sums: [n][columns_at_once]F = @splat(@splat(@splat(0)));
-        if (step < lanes) {
-            const some = columns.sumsOf(n, 2 * step, lane, first, q, n_vectors);
-            const others = columns.sumsOf(n, 2 * step, lane + step, first, q, n_vectors);
-            inline for (&sums, some, others) |*sum, as, bs| {
-                inline for (sum, as, bs) |*s, a, b| s.* = a + b;
+    ) [n][count]F {
+        const Sums = [n][count]F;
+        const depth = comptime std.math.log2(lanes);
+        var waiting: [depth + 1]Sums = undefined;
+        for (0..lanes) |at| {
+            const lane = @bitReverse(@as(@Int(.unsigned, depth), @intCast(at)));
+            var sums = columns.laneOf(n, count, first, q, n_vectors, lane);
+            const level = @ctz(~at);
+            for (waiting[0..level]) |*some| {
+                inline for (&sums, some) |*sum, as| {
+                    inline for (sum, as) |*s, a| s.* += a;
+                }
             }
-            return sums;
+            waiting[level] = sums;
         }
-        for (0..n_vectors) |i| {
-            const d = lanes * i + lane;
-            inline for (0..columns_at_once) |c| {
-                const k = columns.vectors[first + c][d];
-                inline for (&sums, q) |*sum, one| {
-                    sum[c] = half.multiplyAdd(k, @splat(one[d]), sum[c]);
+        return waiting[depth];
+    }
+
+    /// The sum of lane `lane` of each vector of a key.
+    inline fn laneOf(
+        columns: *const Columns,
+        comptime n: usize,
+        comptime count: usize,
+        first: usize,
+        q: [n][*]const f32,
+        n_vectors: usize,
+        lane: usize,
+    ) [n][count]F {
+        var sums: [n][count]F = @splat(@splat(@splat(0)));
+        var at: usize = 0;
+        // Heads of 64 have four vectors, and no loop then.
+        inline for (.{ 4, 1 }) |some| {
+            while (n_vectors - at >= some) : (at += some) {
+                inline for (0..some) |i| {
+                    const d = lanes * (at + i) + lane;
+                    inline for (0..count) |c| {
+                        const k = columns.vectors[first + c][d];
+                        inline for (&sums, q) |*sum, one| {
+                            sum[c] = half.multiplyAdd(k, @splat(one[d]), sum[c]);
+                        }
+                    }
                 }
             }
         }

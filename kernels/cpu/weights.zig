@@ -15,56 +15,73 @@ const registers = scores_of.registers;
 
 const numbers = std.simd.iota(u32, lanes);
 
-/// What some keys weigh.
-pub const Weights = struct {
-    /// The largest score, and the sum of the weights when that weighs 1.
-    max: f32,
-    sum: f32,
+/// What some keys weigh for `n` queries: the largest score of each, and the sum of the weights when
+/// that weighs 1.
+pub fn Weights(comptime n: usize) type {
+    return struct {
+        max: N,
+        sum: N,
 
-    pub const none: Weights = .{ .max = -std.math.inf(f32), .sum = 0 };
+        const N = @Vector(n, f32);
+        const All = @This();
 
-    /// Turns products of which the first `n` count into weights.
-    pub inline fn of(scores: *Scores, n: usize, scale: f32) Weights {
-        const vectors: *align(4) [chunk_len / lanes]F = @ptrCast(scores);
-        const lowest: F = @splat(-std.math.inf(f32));
-        var largest = lowest;
-        inline for (vectors, 0..) |*s, i| {
-            const left: @Vector(lanes, u32) = @splat(@intCast(n -| lanes * i));
-            const counts = numbers < left;
-            s.* = @select(f32, counts, s.* * @as(F, @splat(scale)), lowest);
-            largest = @select(f32, largest > s.*, largest, s.*);
+        pub const none: All = .{ .max = @splat(-std.math.inf(f32)), .sum = @splat(0) };
+
+        /// Turns products, of which the first `n_keys` of each query count, into weights.
+        pub inline fn of(scores: *[n]Scores, n_keys: [n]usize, scale: f32) All {
+            const lowest: F = @splat(-std.math.inf(f32));
+            var largest: [n]F = @splat(lowest);
+            inline for (scores, &largest, n_keys) |*score, *most, count| {
+                const vectors: *align(4) Vectors = @ptrCast(score);
+                inline for (vectors, 0..) |*s, i| {
+                    const left: @Vector(lanes, u32) = @splat(@intCast(count -| lanes * i));
+                    s.* = @select(f32, numbers < left, s.* * @as(F, @splat(scale)), lowest);
+                    most.* = @select(f32, most.* > s.*, most.*, s.*);
+                }
+            }
+            const max = across.ofSome(.max, n, &largest);
+            var sums: [n]F = @splat(@splat(0));
+            inline for (scores, &sums, 0..) |*score, *sum, q| {
+                const vectors: *align(4) Vectors = @ptrCast(score);
+                inline for (vectors) |*s| {
+                    s.* = exponential.fusedExp(s.* - @as(F, @splat(max[q])));
+                    sum.* += s.*;
+                }
+            }
+            return .{ .max = max, .sum = across.ofSome(.sum, n, &sums) };
         }
-        const max = across.all(.max, largest);
-        var sum: F = @splat(0);
-        inline for (vectors) |*s| {
-            s.* = exponential.exp(s.* - @as(F, @splat(max)));
-            sum += s.*;
+
+        /// With the next keys, which give `more`: that is added to the values of each query.
+        pub inline fn fold(whole: All, next: All, values: [n][]f32, more: [n][*]const f32) All {
+            const max = @select(f32, whole.max > next.max, whole.max, next.max);
+            const differences: [2]N = .{ whole.max - max, next.max - max };
+            const factors = exponential.fusedExp(@as(@Vector(2 * n, f32), @bitCast(differences)));
+            const old, const new = @as([2]N, @bitCast(factors));
+            const counts = next.max > none.max;
+            inline for (values, more, 0..) |to, from, q| if (counts[q]) {
+                for (0..to.len / lanes) |i| {
+                    const at = to[lanes * i ..][0..lanes];
+                    const kept = @as(F, at.*) * @as(F, @splat(old[q]));
+                    const added = scores_of.floats(from + lanes * i);
+                    at.* = half.multiplyAdd(added, @splat(new[q]), kept);
+                }
+            };
+            const sum = @select(f32, counts, whole.sum * old + next.sum * new, whole.sum);
+            return .{ .max = max, .sum = sum };
         }
-        return .{ .max = max, .sum = across.all(.sum, sum) };
+    };
+}
+
+/// Divides the values of a query by the sum of all weights.
+pub inline fn divide(values: []f32, sum: f32) void {
+    const inverse: F = @splat(1 / sum);
+    for (0..values.len / lanes) |i| {
+        const at = values[lanes * i ..][0..lanes];
+        at.* = @as(F, at.*) * inverse;
     }
+}
 
-    /// Adds what the next keys give.
-    pub inline fn fold(whole: *Weights, values: []f32, next: Weights, more: [*]const f32) void {
-        if (next.max == -std.math.inf(f32)) return;
-        const max = if (whole.max > next.max) whole.max else next.max;
-        const both: [2]f32 = .{ whole.max - max, next.max - max };
-        const old, const new = @as([2]f32, exponential.exp(@as(@Vector(2, f32), both)));
-        whole.* = .{ .max = max, .sum = whole.sum * old + next.sum * new };
-        for (0..values.len / lanes) |i| {
-            const at = values[lanes * i ..][0..lanes];
-            const kept = @as(F, at.*) * @as(F, @splat(old));
-            at.* = half.multiplyAdd(scores_of.floats(more + lanes * i), @splat(new), kept);
-        }
-    }
-
-    pub inline fn finish(whole: Weights, values: []f32) void {
-        const inverse: F = @splat(1 / whole.sum);
-        for (0..values.len / lanes) |i| {
-            const at = values[lanes * i ..][0..lanes];
-            at.* = @as(F, at.*) * inverse;
-        }
-    }
-};
+const Vectors = [chunk_len / lanes]F;
 
 /// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries.
 pub inline fn weigh(
