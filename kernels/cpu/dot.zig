@@ -20,9 +20,36 @@ pub const Codes = @Vector(4 * rows, u8);
 /// A sum of each row.
 pub const Sums = @Vector(rows, i32);
 
-/// For each row the sum of 4 * n products with activations of one token; `zero` is what takes the
-/// offset of the codes away.
-pub inline fn dot(
+/// Words of quants from one token of a block to the next.
+const token_words = formats.block_len / 4;
+
+/// For each row and some tokens the sum of 4 * n products with activations, `quants` being the first
+/// token's; `zeros` are what takes the offset of the codes away. Tokens take turns where one
+/// instruction adds to a sum, so that none waits for it.
+pub inline fn dots(
+    comptime format: Format,
+    comptime n: usize,
+    comptime n_tokens: usize,
+    codes: *const [n]Codes,
+    quants: [*]const i32,
+    zeros: [n_tokens]i32,
+) [n_tokens]Sums {
+    var sums: [n_tokens]Sums = undefined;
+    inline for (&sums, zeros, 0..) |*sum, zero, i| {
+        const own = quants[token_words * i ..][0..n];
+        sum.* = if (has_vnni) @splat(zero) else dot(format, n, codes, own, zero);
+    }
+    if (has_vnni) inline for (codes, 0..) |c, word| {
+        inline for (&sums, 0..) |*sum, i| {
+            const repeated: Sums = @splat(quants[token_words * i + word]);
+            sum.* = @"llvm.x86.avx512.vpdpbusd.512"(sum.*, @bitCast(c), repeated);
+        }
+    };
+    return sums;
+}
+
+/// The same of one token, for processors without AVX-512 VNNI.
+inline fn dot(
     comptime format: Format,
     comptime n: usize,
     codes: *const [n]Codes,
@@ -33,7 +60,6 @@ pub inline fn dot(
     // So many times a product fits 16 bits.
     const n_fit = comptime std.math.maxInt(i16) / (127 * format.codeMax());
     if (!is_x86) return dotBaseline(n_fit, n, codes, quants, zero);
-    if (has_vnni) return dotVnni(n, codes, quants, zero);
     if (has_avx_vnni) return dotAvxVnni(n, codes, quants, zero);
     if (comptime format.isByte()) return dotSigned(n, codes, quants);
     return dotPairs(n_fit / 2, n, codes, quants, zero);
@@ -108,19 +134,6 @@ const n_parts = 64 / n_bytes;
 const Signed = @Vector(n_bytes, i8);
 const Words = @Vector(n_bytes / 2, i16);
 const Ints = @Vector(n_bytes / 4, i32);
-
-inline fn dotVnni(
-    comptime n: usize,
-    codes: *const [n]Codes,
-    quants: *const [n]i32,
-    zero: i32,
-) Sums {
-    var sums: Sums = @splat(zero);
-    inline for (codes, quants) |c, a| {
-        sums = @"llvm.x86.avx512.vpdpbusd.512"(sums, @bitCast(c), @splat(a));
-    }
-    return sums;
-}
 
 inline fn dotAvxVnni(
     comptime n: usize,

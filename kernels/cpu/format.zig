@@ -109,6 +109,11 @@ pub const Format = enum(c_int) {
         };
     }
 
+    /// Parts of a block that have scales of their own.
+    pub fn parts(format: Format) usize {
+        return if (format.isHalved()) 2 else 1;
+    }
+
     /// Whether a value has a min.
     pub fn hasMin(format: Format) bool {
         return !format.isByte() and format != .q4_0;

@@ -67,6 +67,8 @@ const Steps = [n_steps]Step;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
 pub const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
+/// Those of them that take turns with one block.
+const at_once = 4;
 /// Bytes of panels that stay in the cache while all tiles pass.
 pub const panels_at_once = 64 << 10;
 /// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
@@ -177,8 +179,10 @@ pub inline fn sumBlocks(
             const activations: Activations = .of(block, n_tile, first);
             inline for (0..n_steps) |s| {
                 const weights = formats.codes(format, dots.rows, codes + 4 * dots.rows * s);
-                inline for (&sums, 0..) |*sum, i| {
-                    sum[s] = addBlock(format, sum[s], weights, &scales, part, s, activations, i);
+                comptime var i = 0;
+                inline while (i < n_tokens) : (i += at_once) {
+                    const count = comptime @min(at_once, n_tokens - i);
+                    addBlock(format, count, i, &sums, weights, &scales, part, s, activations);
                 }
             }
             block += n_tile * token_bytes;
@@ -205,24 +209,59 @@ const Activations = struct {
     inline fn number(a: Activations, comptime which: Number, i: usize) f32 {
         return a.numbers[@backingInt(which) * a.n_tile + i];
     }
+
+    /// What takes the offset of the codes away.
+    inline fn zero(a: Activations, comptime format: Format, i: usize) i32 {
+        if (format == .q4_0) return @bitCast(a.number(.zero8, i));
+        if (comptime !format.isByte() or formats.byte_offset == 0) return 0;
+        return @bitCast(a.number(.zero128, i));
+    }
 };
 
-/// `sum` and what the rows of step `s` of a block give to token `i`.
+/// Adds what the rows of step `s` of a block give to `count` tokens, from `first` on.
 inline fn addBlock(
     comptime format: Format,
-    sum: Step,
+    comptime count: usize,
+    comptime first: usize,
+    sums: anytype,
     weights: [8]dots.Codes,
+    scales: *const formats.Scales(format),
+    part: usize,
+    comptime s: usize,
+    activations: Activations,
+) void {
+    const n_words = comptime 8 / format.parts();
+    var zeros: [count]i32 = undefined;
+    inline for (&zeros, first..) |*zero, i| zero.* = activations.zero(format, i);
+    var found: [format.parts()][count]dots.Sums = undefined;
+    inline for (&found, 0..) |*some, at| {
+        const codes = weights[n_words * at ..][0..n_words];
+        const quants = activations.quants + 8 * first + n_words * at;
+        some.* = dots.dots(format, n_words, count, codes, quants, zeros);
+    }
+    inline for (0..count) |i| {
+        var own: [format.parts()]dots.Sums = undefined;
+        inline for (&own, found) |*to, some| to.* = some[i];
+        const sum = &sums[first + i][s];
+        sum.* = addDots(format, sum.*, own, scales, part, s, activations, first + i);
+    }
+}
+
+/// `sum` and what the products of a block, or of its halves, with token `i` add to it.
+inline fn addDots(
+    comptime format: Format,
+    sum: Step,
+    found: [format.parts()]dots.Sums,
     scales: *const formats.Scales(format),
     part: usize,
     comptime s: usize,
     activations: Activations,
     comptime i: usize,
 ) Step {
-    const quants = activations.quants[8 * i ..][0..8];
     const a_scale: Step = @splat(activations.number(.scale, i));
     if (comptime format.isHalved()) {
-        const low: Step = @floatFromInt(dots.dot(format, 4, weights[0..4], quants[0..4], 0));
-        const high: Step = @floatFromInt(dots.dot(format, 4, weights[4..8], quants[4..8], 0));
+        const low: Step = @floatFromInt(found[0]);
+        const high: Step = @floatFromInt(found[1]);
         const low_scale, const high_scale = scales.scale[2 * part ..][0..2].*;
         const low_min, const high_min = scales.min[2 * part ..][0..2].*;
         const scaled_low = low * step(low_scale, s);
@@ -233,17 +272,12 @@ inline fn addBlock(
         const with_mins = half.multiplyAddAs(Step, step(high_min, s), high_sum, with_low);
         return half.multiplyAddAs(Step, scaled, a_scale, with_mins);
     }
-    const zero: i32 = if (format == .q4_0)
-        @bitCast(activations.number(.zero8, i))
-    else if (comptime format.isByte() and formats.byte_offset != 0)
-        @bitCast(activations.number(.zero128, i))
-    else
-        0;
-    const sums: Step = @floatFromInt(dots.dot(format, 8, &weights, quants, zero));
-    const scaled = half.multiplyAddAs(Step, sums * step(scales.scale[part], s), a_scale, sum);
-    if (comptime !format.hasMin()) return scaled;
+    const products: Step = @floatFromInt(found[0]);
+    const scaled = products * step(scales.scale[part], s);
+    const with_block = half.multiplyAddAs(Step, scaled, a_scale, sum);
+    if (comptime !format.hasMin()) return with_block;
     const a_sum: Step = @splat(activations.number(.sum, i));
-    return half.multiplyAddAs(Step, step(scales.min[part], s), a_sum, scaled);
+    return half.multiplyAddAs(Step, step(scales.min[part], s), a_sum, with_block);
 }
 
 /// What a step takes of the numbers of all rows.
