@@ -5,8 +5,9 @@
 //! many times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
 //! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
 //! idle pool costs nothing. A thread that finds another of its team on its own processor sleeps at
-//! once: on a busy machine it would spin in the way of whom it waits for. There, too, teams become
-//! smaller (crowd.zig).
+//! once: on a busy machine it would spin in the way of whom it waits for. It goes on elsewhere,
+//! because a system wakes a thread where its waker runs when all processors are busy, and then
+//! leaves both there. Busy machines have smaller teams, too (crowd.zig).
 const std = @import("std");
 const builtin = @import("builtin");
 const Crowd = @import("crowd.zig").Crowd;
@@ -139,6 +140,7 @@ fn runTogether(size: u32, body: Body, context: *anyopaque) void {
     team.size = size;
     team.body = body;
     team.context = context;
+    team.workers[0].place.store(processor(), .monotonic);
     startFrom(0);
     member = .{ .size = size, .index = 0 };
     body(context);
@@ -231,6 +233,7 @@ fn work(worker: *Worker, index: u32) void {
         startFrom(index);
         const size = team.size;
         member = .{ .size = size, .index = index };
+        moveAway();
         const start_cpu_ns = nowNs(.THREAD_CPUTIME_ID);
         team.body(team.context);
         _ = team.cpu_ns.fetchAdd(nowNs(.THREAD_CPUTIME_ID) - start_cpu_ns, .monotonic);
@@ -270,7 +273,10 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
         was_in_the_way = isInTheWay();
         const now = nowNs(.MONOTONIC);
         if (deadline == 0) deadline = now + spin_ns;
-        if (was_in_the_way or now >= deadline) return sleepWhile(word, value, sleepers);
+        if (!was_in_the_way and now < deadline) continue;
+        sleepWhile(word, value, sleepers);
+        if (member.size != 0) moveAway();
+        return;
     }
 }
 /// What this thread found when it looked last; then it looks at once the next time.
@@ -287,8 +293,39 @@ fn isInTheWay() bool {
     return false;
 }
 
+/// Leaves the processor of a thread of the team with a lower index for one that no thread of it was
+/// last seen on; stays where there is none.
+fn moveAway() void {
+    const here = processor();
+    const place = &team.workers[member.index].place;
+    place.store(here, .monotonic);
+    if (builtin.os.tag != .linux or here == nowhere) return;
+    for (team.workers[0..member.index]) |*other| {
+        if (other.place.load(.monotonic) == here) break;
+    } else return;
+    var allowed: Processors = undefined;
+    if (sched_getaffinity(0, @sizeOf(Processors), &allowed) != 0) return;
+    var free = allowed;
+    for (team.workers[0..member.size]) |*other| {
+        const at = other.place.load(.monotonic);
+        if (at < @bitSizeOf(Processors)) free[at / @bitSizeOf(usize)] &= ~bitOf(at);
+    }
+    // Refused where none is left.
+    if (sched_setaffinity(0, @sizeOf(Processors), &free) != 0) return;
+    _ = sched_setaffinity(0, @sizeOf(Processors), &allowed);
+    place.store(processor(), .monotonic);
+}
+/// A bit for each, as Linux has them.
+const Processors = [1024 / @bitSizeOf(usize)]usize;
+extern "c" fn sched_getaffinity(thread: c_int, bytes: usize, set: *Processors) c_int;
+extern "c" fn sched_setaffinity(thread: c_int, bytes: usize, set: *const Processors) c_int;
+
+fn bitOf(number: u32) usize {
+    return @as(usize, 1) << @intCast(number % @bitSizeOf(usize));
+}
+
 /// Number of the processor that runs this, as far as the system tells.
-fn processor() u32 {
+pub fn processor() u32 {
     if (builtin.os.tag == .macos) {
         var number: usize = undefined;
         return if (pthread_cpu_number_np(&number) == 0) @intCast(number) else nowhere;

@@ -1,5 +1,6 @@
 //! The pool's promises, on teams larger than the machine where that is harder.
 const std = @import("std");
+const builtin = @import("builtin");
 const pool = @import("pool.zig");
 const testing = std.testing;
 
@@ -48,6 +49,54 @@ test "run() takes no more threads than there are processors" {
     var visits: Visits = .{};
     pool.run(64, Visits.body, &visits);
     try testing.expectEqual(2, visits.team_size.raw);
+}
+
+/// Two threads that meet on one processor.
+const Meeting = struct {
+    places: [2]Count = @splat(.init(0)),
+    stop: std.atomic.Value(bool) = .init(false),
+
+    fn meet(context: *anyopaque) void {
+        const meeting: *Meeting = @ptrCast(@alignCast(context));
+        look(context);
+        pool.barrier();
+        if (pool.threadIndex() == 0) return;
+        const all = std.posix.sched_getaffinity(0) catch return;
+        var one: std.posix.cpu_set_t = @splat(0);
+        const at = meeting.places[0].load(.monotonic);
+        one[at / @bitSizeOf(usize)] = @as(usize, 1) << @intCast(at % @bitSizeOf(usize));
+        std.os.linux.sched_setaffinity(0, &one) catch return;
+        std.os.linux.sched_setaffinity(0, &all) catch return;
+    }
+
+    fn look(context: *anyopaque) void {
+        const meeting: *Meeting = @ptrCast(@alignCast(context));
+        meeting.places[pool.threadIndex()].store(pool.processor(), .monotonic);
+    }
+
+    fn spin(meeting: *Meeting) void {
+        while (!meeting.stop.load(.monotonic)) std.atomic.spinLoopHint();
+    }
+};
+
+test "run() leads threads that met on one processor apart, even where all are busy" {
+    if (builtin.os.tag != .linux) return error.SkipZigTest; // others cannot be told where to run
+    if (pool.cpuCount() < 2) return error.SkipZigTest; // there is no other
+    pool.gives_way = false;
+    defer pool.gives_way = true;
+    var meeting: Meeting = .{};
+    var others: [4]std.Thread = undefined;
+    for (&others) |*other| other.* = try .spawn(.{}, Meeting.spin, .{&meeting});
+    defer for (others) |other| other.join();
+    defer meeting.stop.store(true, .monotonic);
+    var n_apart: u32 = 0;
+    for (0..20) |_| {
+        pool.run(2, Meeting.meet, &meeting);
+        pool.run(2, Meeting.look, &meeting);
+        n_apart += @intFromBool(meeting.places[0].raw != meeting.places[1].raw);
+    }
+    // The system moves threads, too.
+    try testing.expect(n_apart >= 15);
 }
 
 /// Threads write the number of the phase and read each other's after the barrier.
