@@ -26,7 +26,7 @@ _Static_assert(sizeof(struct ggml_init_params) == 24, "ggml.zig: InitParams");
 _Static_assert(sizeof(enum ggml_type) == 4 && GGML_TYPE_F32 == 0 && GGML_TYPE_F16 == 1 && GGML_TYPE_I8 == 24 && GGML_TYPE_I32 == 26, "ggml.zig: Type");
 _Static_assert(GGML_TYPE_Q4_0 == 2 && GGML_TYPE_Q4_1 == 3 && GGML_TYPE_Q5_0 == 6 && GGML_TYPE_Q5_1 == 7 && GGML_TYPE_Q8_0 == 8, "format.zig: Format");
 _Static_assert(GGML_TYPE_Q2_K == 10 && GGML_TYPE_Q3_K == 11 && GGML_TYPE_Q4_K == 12 && GGML_TYPE_Q5_K == 13 && GGML_TYPE_Q6_K == 14, "format.zig: Format");
-_Static_assert(GGML_TYPE_IQ4_NL == 20 && GGML_TYPE_IQ4_XS == 23 && GGML_TYPE_TQ2_0 == 35 && GGML_TYPE_MXFP4 == 39, "format.zig: Format");
+_Static_assert(GGML_TYPE_IQ4_NL == 20 && GGML_TYPE_IQ4_XS == 23 && GGML_TYPE_TQ1_0 == 34 && GGML_TYPE_TQ2_0 == 35 && GGML_TYPE_MXFP4 == 39, "format.zig: Format");
 _Static_assert(GGML_N_TASKS_MAX == -1, "ggml.zig: n_tasks_max");
 _Static_assert(GGML_STATUS_ALLOC_FAILED == -2 && GGML_STATUS_ABORTED == 1, "ggml.zig: Status");
 _Static_assert(GGML_LOG_LEVEL_DEBUG == 1 && GGML_LOG_LEVEL_CONT == 5, "ggml.zig: LogLevel");

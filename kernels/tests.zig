@@ -8,6 +8,7 @@ test {
     _ = @import("cpu/logits_test.zig");
     _ = @import("cpu/sampler_test.zig");
     _ = @import("cpu/product_test.zig");
+    _ = @import("cpu/ternary.zig");
     _ = @import("cpu/floats_test.zig");
     _ = @import("cpu/cell_test.zig");
     _ = @import("cpu/attention_test.zig");

@@ -46,8 +46,8 @@ pub inline fn halveAll(
     return halve(op, T, count, a, b);
 }
 
-/// What `op` makes of all lanes of each of a few rows, in the order of all(): together, because each
-/// step of one would wait for the last.
+/// What `op` makes of all lanes of each of a few rows, in the order of all(): together, because
+/// each step of one would wait for the last.
 pub inline fn ofSome(
     comptime op: Op,
     comptime n: usize,

@@ -23,8 +23,8 @@ pub const Sums = @Vector(rows, i32);
 /// Words of quants from one token of a block to the next.
 const token_words = formats.block_len / 4;
 
-/// For each row and some tokens the sum of 4 * n products with activations, `quants` being the first
-/// token's; `zeros` are what takes the offset of the codes away. Tokens take turns where one
+/// For each row and some tokens the sum of 4 * n products with activations, `quants` being the
+/// first token's; `zeros` are what takes the offset of the codes away. Tokens take turns where one
 /// instruction adds to a sum, so that none waits for it.
 pub inline fn dots(
     comptime format: Format,

@@ -1,5 +1,5 @@
-//! e^x for x <= 0, without a math library: with the same bits from every CPU variant, vector or not,
-//! or sooner.
+//! e^x for x <= 0, without a math library: with the same bits from every CPU variant, vector or
+//! not, or sooner.
 //!
 //! e^x = 2^n e^r with n the nearest integer to x / ln 2, and e^r = 1 + r + r^2 q(r) with q a
 //! minimax polynomial of degree 4 on |r| <= ln 2 / 2 (own Remez fit, 3.1e-9). Relative error below

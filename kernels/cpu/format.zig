@@ -4,12 +4,13 @@
 //! 16 rows lie in planes of 1, 2, 4 or 8 bits: a plane of b bits has b vectors for 32 values, and
 //! four neighbours, which one instruction multiplies, lie in one word of one vector. Behind all
 //! codes come the scales of each group, as the file has them, for 16 rows side by side. So panels
-//! take the bytes that the rows took.
+//! take the bytes that the rows took. TQ1_0 has no planes but words of digits (ternary.zig).
 //!
 //! The groups are those of ggml (ggml-common.h); a value is scale * code + min.
 const std = @import("std");
 const builtin = @import("builtin");
 const half = @import("half.zig");
+const ternary = @import("ternary.zig");
 
 /// Changes with what pack() writes: panels are kept in files (src/ggml/packed_file.ts).
 pub const layout_version = 1;
@@ -42,6 +43,7 @@ pub const Format = enum(c_int) {
     q6_k = 14,
     iq4_nl = 20,
     iq4_xs = 23,
+    tq1_0 = 34,
     tq2_0 = 35,
     mxfp4 = 39,
 
@@ -63,7 +65,7 @@ pub const Format = enum(c_int) {
 
     /// Bytes of a group, in a file and in a panel.
     pub fn groupBytes(format: Format) usize {
-        return format.codeBytes() * format.blocks() + format.sides().len();
+        return format.codeBytes() + format.sides().len();
     }
 
     /// Blocks of a group.
@@ -71,20 +73,27 @@ pub const Format = enum(c_int) {
         return format.groupLen() / block_len;
     }
 
-    /// Bytes that the codes of one row and block take.
+    /// Bytes that the codes of one row and group take.
     pub fn codeBytes(format: Format) usize {
+        if (format == .tq1_0) return 4 * ternary.n_words;
+        return format.planeBytes() * format.blocks();
+    }
+
+    /// Bytes that the planes of one row and block take.
+    fn planeBytes(format: Format) usize {
         const low, const high = format.planes();
         return (low + high) * block_len / 8;
     }
 
-    /// Bits of the plane with the lower bits of the codes, and of the one with the higher bits.
+    /// Bits of the plane with the lower bits of the codes, and of the one with the higher bits;
+    /// of TQ1_0, which has none, the bits of a code.
     fn planes(format: Format) [2]usize {
         return switch (format) {
             .q4_0, .q4_1, .q4_k, .iq4_nl, .iq4_xs, .mxfp4 => .{ 4, 0 },
             .q5_0, .q5_1, .q5_k => .{ 4, 1 },
             .q6_k => .{ 4, 2 },
             .q8_0 => .{ 8, 0 },
-            .q2_k, .tq2_0 => .{ 2, 0 },
+            .q2_k, .tq1_0, .tq2_0 => .{ 2, 0 },
             .q3_k => .{ 2, 1 },
         };
     }
@@ -144,6 +153,7 @@ pub const Format = enum(c_int) {
             .q3_k => .{ .halves_at = 108, .halves = 1, .bytes_at = 96, .bytes = 12 },
             // The second half float is none: two more bits of each scale.
             .iq4_xs => .{ .halves = 2, .bytes_at = 4, .bytes = 4 },
+            .tq1_0 => .{ .halves_at = 52, .halves = 1 },
             .tq2_0 => .{ .halves_at = 64, .halves = 1 },
             .mxfp4 => .{ .bytes = 1 },
         };
@@ -178,20 +188,13 @@ pub fn pack(format: Format, rows: []const u8, panels: []u8, n_in: usize) void {
 
 fn packPanel(comptime format: Format, rows: []const u8, panel: []u8) void {
     const group_bytes = comptime format.groupBytes();
-    const n_blocks = comptime format.blocks();
     const n_groups = rows.len / panel_rows / group_bytes;
-    const block_bytes = comptime format.codeBytes() * panel_rows;
-    const low, const high = comptime format.planes();
-    const all_sides = panel[n_groups * n_blocks * block_bytes ..];
+    const code_bytes = comptime format.codeBytes() * panel_rows;
+    const all_sides = panel[n_groups * code_bytes ..];
     for (0..panel_rows) |row| {
         for (0..n_groups) |g| {
             const group = rows[(row * n_groups + g) * group_bytes ..][0..group_bytes];
-            inline for (0..n_blocks) |b| {
-                const words = fileCodes(format, group, b);
-                const to = panel[(g * n_blocks + b) * block_bytes + 4 * row ..];
-                putPlane(low, 0, words, to);
-                if (high > 0) putPlane(high, low, words, to[4 * panel_rows * low ..]);
-            }
+            packCodes(format, group, panel[g * code_bytes + 4 * row ..]);
             const sides = comptime format.sides();
             const to = all_sides[g * sides.len() * panel_rows ..];
             inline for (0..sides.halves) |i| {
@@ -202,6 +205,21 @@ fn packPanel(comptime format: Format, rows: []const u8, panel: []u8) void {
                 to[panel_rows * (2 * sides.halves + i) + row] = group[sides.bytes_at + i];
             }
         }
+    }
+}
+
+/// Puts the codes of a group of one row where its words lie.
+fn packCodes(comptime format: Format, group: []const u8, to: []u8) void {
+    if (format == .tq1_0) {
+        for (0..ternary.n_words) |i| to[4 * panel_rows * i ..][0..4].* = group[4 * i ..][0..4].*;
+        return;
+    }
+    const low, const high = comptime format.planes();
+    inline for (0..comptime format.blocks()) |b| {
+        const words = fileCodes(format, group, b);
+        const planes = to[comptime b * format.planeBytes() * panel_rows..];
+        putPlane(low, 0, words, planes);
+        if (high > 0) putPlane(high, low, words, planes[4 * panel_rows * low ..]);
     }
 }
 
@@ -227,6 +245,7 @@ inline fn fileCodes(comptime format: Format, group: []const u8, comptime b: usiz
             .q6_k => part(group, 64 * (b / 4) + 32 * (b % 2) + 4 * c, 4 * (b % 4 / 2), 15) |
                 part(group, 128 + 32 * (b / 4) + 4 * c, 2 * (b % 4), 3) << 4,
             .iq4_xs => part(group, 8 + 16 * b + 4 * (c % 4), nibble, 15),
+            .tq1_0 => comptime unreachable, // packed as it is
             .tq2_0 => part(group, 32 * (b / 4) + 4 * c, 2 * (b % 4), 3),
         };
     }
@@ -259,14 +278,17 @@ inline fn putPlane(comptime bits: usize, comptime from: u5, words: [8]u32, to: [
     }
 }
 
-/// The codes of `n_rows` rows of a block, `block` being that of the first: vector i has values 4 i
-/// to 4 i + 3 of each row.
+/// The codes of `n_rows` rows of block `b` of a group, `group` being that of the first: vector i
+/// has values 4 i to 4 i + 3 of each row.
 pub inline fn codes(
     comptime format: Format,
     comptime n_rows: usize,
-    block: [*]const u8,
+    group: [*]const u8,
+    b: usize,
 ) [8]@Vector(4 * n_rows, u8) {
+    if (format == .tq1_0) return ternary.codes(n_rows, group, b);
     const low, const high = comptime format.planes();
+    const block = group + b * comptime format.planeBytes() * panel_rows;
     const Plane = @Vector(4 * n_rows, u8);
     var planes: [low + high]Plane = undefined;
     inline for (&planes, 0..) |*plane, i| plane.* = block[4 * panel_rows * i ..][0 .. 4 * n_rows].*;
@@ -306,16 +328,15 @@ pub fn readRow(format: Format, panels: [*]const u8, n_in: usize, row: usize, out
         inline else => |f| {
             const per_group = comptime f.blocks();
             const n_groups = n_in / comptime f.groupLen();
-            const block_bytes = comptime f.codeBytes() * panel_rows;
+            const code_bytes = comptime f.codeBytes() * panel_rows;
             const group_bytes = comptime f.groupBytes() * panel_rows;
             const panel = panels + row / panel_rows * n_groups * group_bytes;
-            const sides = panel + n_groups * per_group * block_bytes;
+            const sides = panel + n_groups * code_bytes;
             for (0..n_groups) |g| {
                 const scales = scalesOf(f, @alignCast(sides + g * comptime sideBytes(f)));
                 for (0..per_group) |b| {
-                    const at = g * per_group + b;
-                    const values = out[at * block_len ..][0..block_len];
-                    const vectors = codes(f, panel_rows, panel + at * block_bytes);
+                    const values = out[(g * per_group + b) * block_len ..][0..block_len];
+                    const vectors = codes(f, panel_rows, panel + g * code_bytes, b);
                     readBlock(f, vectors, &scales, b, row % panel_rows, values);
                 }
             }
@@ -417,7 +438,7 @@ pub inline fn scalesOf(
                 const four = byteOf(bytes, i / 2) >> @splat(4 * (i % 2)) & @as(U, @splat(15));
                 scale.* = d * float((four | two << @splat(4)) -% @as(U, @splat(32)));
             },
-            .tq2_0 => {
+            .tq1_0, .tq2_0 => {
                 scale.* = d;
                 s.min[i] = -d;
             },

@@ -161,24 +161,25 @@ pub inline fn sumBlocks(
     first: usize,
 ) [n_tokens]Steps {
     @setEvalBranchQuota(20_000);
-    const block_bytes = comptime format.codeBytes() * panel_rows;
+    const code_bytes = comptime format.codeBytes() * panel_rows;
     const per_group = comptime format.blocks();
     const step_bytes = comptime format.groupBytes() * panel_rows / per_group;
-    const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_blocks * block_bytes);
+    const n_groups = n_blocks / per_group;
+    const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_groups * code_bytes);
     var sums: [n_tokens]Steps = @splat(@splat(@splat(0)));
     var block = tile;
-    for (0..n_blocks / per_group) |g| {
+    for (0..n_groups) |g| {
         const group: [*]align(panel_rows) const u8 =
             @alignCast(sides + g * comptime formats.sideBytes(format));
         const scales = formats.scalesOf(format, group);
         for (0..per_group) |part| {
-            const codes = panel + (g * per_group + part) * block_bytes;
             // Panels lie behind one another, so this reaches into the next ones too.
             const ahead = panel + (g * per_group + part) * step_bytes + prefetch_bytes;
             inline for (0..(step_bytes + 63) / 64) |i| @prefetch(ahead + 64 * i, .{});
             const activations: Activations = .of(block, n_tile, first);
             inline for (0..n_steps) |s| {
-                const weights = formats.codes(format, dots.rows, codes + 4 * dots.rows * s);
+                const rows = panel + g * code_bytes + 4 * dots.rows * s;
+                const weights = formats.codes(format, dots.rows, rows, part);
                 comptime var i = 0;
                 inline while (i < n_tokens) : (i += at_once) {
                     const count = comptime @min(at_once, n_tokens - i);

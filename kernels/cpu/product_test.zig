@@ -288,6 +288,7 @@ fn layoutHash(format: Format) u64 {
         .q5_k => 0xf56f9641f24d9f6b,
         .q6_k => 0xd53809a7469eb413,
         .iq4_xs => 0x504d57402e9f649e,
+        .tq1_0 => 0x588e81ff8cfd0285,
         .tq2_0 => 0xbdd146131edec9c9,
         .mxfp4 => 0x6cb6067170741dfa,
     };
