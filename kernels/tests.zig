@@ -28,6 +28,10 @@ test {
     _ = @import("lock.zig");
     _ = @import("mapping_test.zig");
     _ = @import("compute_test.zig");
-    // Elsewhere it is ggml without optimization, emulated, that takes minutes.
-    if (@import("builtin").cpu.arch == .x86_64) _ = @import("accuracy_test.zig");
+    if (@import("builtin").cpu.arch == .x86_64) {
+        _ = @import("cpu/amx_emulator_test.zig");
+        _ = @import("cpu/product_amx_test.zig");
+        // Elsewhere it is ggml without optimization, emulated, that takes minutes.
+        _ = @import("accuracy_test.zig");
+    }
 }

@@ -17,6 +17,11 @@ const x86_levels = [_]Level{
     .{ .name = "x86_64_v3_vnni", .model = &x86.x86_64_v3, .more = x86Features(&.{.avxvnni}) },
     .{ .name = "x86_64_v4", .model = &x86.x86_64_v4 },
     .{ .name = "x86_64_v4_vnni", .model = &x86.x86_64_v4, .more = x86Features(&.{.avx512vnni}) },
+    .{
+        .name = "x86_64_v4_amx",
+        .model = &x86.x86_64_v4,
+        .more = x86Features(&.{ .avx512vnni, .amx_tile, .amx_int8 }),
+    },
 };
 const arm = std.Target.aarch64.cpu;
 const armFeatures = std.Target.aarch64.featureSet;

@@ -7,6 +7,9 @@
 //! Each output is a sum over groups of 8 blocks of 32 in order, each group and each block summed by
 //! itself: several blocks are summed at once where few tokens would leave the processor waiting,
 //! and long rows round less.
+//!
+//! The products of bf16 that processors have (AMX, AVX-512) are not used: they would round each
+//! activation to 8 bits, and those of single tokens too, so that a row keeps its bits in any batch.
 const std = @import("std");
 const builtin = @import("builtin");
 const half = @import("half.zig");

@@ -5,10 +5,12 @@
 //! as many as a register holds, with 4 activations that it repeats (dot.zig).
 //!
 //! Activations lie in tiles (tiles.zig), which have what an offset takes away, or what a min adds.
+//! A processor with tiles of its own takes full ones (product_amx.zig).
 //!
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
+const amx = @import("product_amx.zig");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
@@ -66,7 +68,9 @@ const n_steps = panel_rows / dots.rows;
 const Steps = [n_steps]Step;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
-pub const passes: []const usize = if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
+pub const passes: []const usize = if (amx.is_used)
+    &.{ 8, 4, 2, 1 }
+else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Those of them that take turns with one block.
 const at_once = 4;
 /// Bytes of panels that stay in the cache while all tiles pass.
@@ -82,10 +86,34 @@ fn multiply(
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
+    const n_full = if (amx.is_used) n_tokens / tile_tokens * tile_tokens else 0;
+    const rest = tiles + tileBytes(weight.n_in, n_full);
+    const n_rest = n_tokens - n_full;
+    const at = n_full * weight.n_out;
+    const more = if (added) |a| a + at else null;
     switch (weight.format) {
-        inline else => |f| multiplyTiles(@This(), f, weight, tiles, n_tokens, added, sums, share),
+        inline else => |f| {
+            if (n_full > 0) amx.multiplyTiles(f, weight, tiles, n_full, added, sums, share);
+            multiplyTiles(@This(), f, weight, rest, n_rest, more, sums + at, share);
+        },
     }
 }
+
+/// The tiles and panels of a share: first and end.
+pub const Part = struct {
+    tiles: [2]usize,
+    panels: [2]usize,
+
+    pub fn of(share: Share, n_tiles: usize, n_panels: usize) Part {
+        // Few panels do not divide evenly; many tiles do.
+        const by_tile = n_tiles >= 4 * share.count and n_panels < 16 * share.count;
+        const all: Share = .{ .index = 0, .count = 1 };
+        return .{
+            .tiles = (if (by_tile) share else all).of(n_tiles),
+            .panels = (if (by_tile) all else share).of(n_panels),
+        };
+    }
+};
 
 /// The panels and tiles of a share. `kind` is this file or another that has such tiles and blocks.
 pub fn multiplyTiles(
@@ -99,12 +127,9 @@ pub fn multiplyTiles(
     share: Share,
 ) void {
     const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
-    const n_panels = weight.n_out / panel_rows;
-    // Few panels do not divide evenly; many tiles do.
-    const by_tile = n_tiles >= 4 * share.count and n_panels < 16 * share.count;
-    const all: Share = .{ .index = 0, .count = 1 };
-    const first_tile, const end_tile = (if (by_tile) share else all).of(n_tiles);
-    const first_panel, const end_panel = (if (by_tile) all else share).of(n_panels);
+    const part: Part = .of(share, n_tiles, weight.n_out / panel_rows);
+    const first_tile, const end_tile = part.tiles;
+    const first_panel, const end_panel = part.panels;
     const panel_bytes = weight.panelBytes();
     const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
     const n_at_once = @max(1, kind.panels_at_once / panel_bytes);
@@ -193,12 +218,12 @@ pub inline fn sumBlocks(
 }
 
 /// A block of a tile, from one of its tokens on.
-const Activations = struct {
+pub const Activations = struct {
     quants: [*]const i32,
     numbers: [*]const f32,
     n_tile: usize,
 
-    inline fn of(block: [*]const u8, n_tile: usize, first: usize) Activations {
+    pub inline fn of(block: [*]const u8, n_tile: usize, first: usize) Activations {
         return .{
             .quants = @ptrCast(@alignCast(block + first * block_len)),
             .numbers = @ptrCast(@alignCast(block + n_tile * block_len + 4 * first)),
@@ -241,18 +266,23 @@ inline fn addBlock(
         some.* = dots.dots(format, n_words, count, codes, quants, zeros);
     }
     inline for (0..count) |i| {
-        var own: [format.parts()]dots.Sums = undefined;
+        var own: Products(format) = undefined;
         inline for (&own, found) |*to, some| to.* = some[i];
         const sum = &sums[first + i][s];
-        sum.* = addDots(format, sum.*, own, scales, part, s, activations, first + i);
+        sum.* = addProducts(format, sum.*, own, scales, part, s, activations, first + i);
     }
 }
 
-/// `sum` and what the products of a block, or of its halves, with token `i` add to it.
-inline fn addDots(
+/// Sums of the products of a block, or of each half of one whose halves have scales.
+pub fn Products(comptime format: Format) type {
+    return [format.parts()]dots.Sums;
+}
+
+/// `sum` and what the products of a block with token `i` add to it.
+pub inline fn addProducts(
     comptime format: Format,
     sum: Step,
-    found: [format.parts()]dots.Sums,
+    products: Products(format),
     scales: *const formats.Scales(format),
     part: usize,
     comptime s: usize,
@@ -261,8 +291,8 @@ inline fn addDots(
 ) Step {
     const a_scale: Step = @splat(activations.number(.scale, i));
     if (comptime format.isHalved()) {
-        const low: Step = @floatFromInt(found[0]);
-        const high: Step = @floatFromInt(found[1]);
+        const low: Step = @floatFromInt(products[0]);
+        const high: Step = @floatFromInt(products[1]);
         const low_scale, const high_scale = scales.scale[2 * part ..][0..2].*;
         const low_min, const high_min = scales.min[2 * part ..][0..2].*;
         const scaled_low = low * step(low_scale, s);
@@ -273,8 +303,8 @@ inline fn addDots(
         const with_mins = half.multiplyAddAs(Step, step(high_min, s), high_sum, with_low);
         return half.multiplyAddAs(Step, scaled, a_scale, with_mins);
     }
-    const products: Step = @floatFromInt(found[0]);
-    const scaled = products * step(scales.scale[part], s);
+    const value: Step = @floatFromInt(products[0]);
+    const scaled = value * step(scales.scale[part], s);
     const with_block = half.multiplyAddAs(Step, scaled, a_scale, sum);
     if (comptime !format.hasMin()) return with_block;
     const a_sum: Step = @splat(activations.number(.sum, i));

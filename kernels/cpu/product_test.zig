@@ -22,12 +22,12 @@ extern fn ggml_get_type_traits(c_int) *const extern struct {
 };
 
 /// A weight as ggml quantizes it, in panels, and what ggml reads from it.
-const Case = struct {
+pub const Case = struct {
     values: []f32,
     panels: []align(64) u8,
     weight: product.Weight,
 
-    fn init(random: std.Random, format: Format, n_in: usize, n_out: usize) !Case {
+    pub fn init(random: std.Random, format: Format, n_in: usize, n_out: usize) !Case {
         const values = try allocator.alloc(f32, n_in * n_out);
         const bytes = values.len / format.groupLen() * format.groupBytes();
         const rows = try allocator.alloc(u8, bytes);
@@ -48,7 +48,7 @@ const Case = struct {
         };
     }
 
-    fn deinit(case: *Case) void {
+    pub fn deinit(case: *Case) void {
         allocator.free(case.values);
         allocator.free(case.panels);
     }
@@ -76,7 +76,7 @@ fn multiply(
     try multiplyRows(kernels, weight, &rows, null, count, sums);
 }
 
-fn multiplyRows(
+pub fn multiplyRows(
     kernels: *const product.Functions,
     weight: *const product.Weight,
     rows: *const product.Rows,

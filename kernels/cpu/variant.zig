@@ -8,7 +8,14 @@ const Kernels = @import("variant_root.zig").Kernels;
 
 /// Variants in order, worst first. build/variants.zig compiles one object for each.
 const Level = switch (builtin.cpu.arch) {
-    .x86_64 => enum { x86_64_v2, x86_64_v3, x86_64_v3_vnni, x86_64_v4, x86_64_v4_vnni },
+    .x86_64 => enum {
+        x86_64_v2,
+        x86_64_v3,
+        x86_64_v3_vnni,
+        x86_64_v4,
+        x86_64_v4_vnni,
+        x86_64_v4_amx,
+    },
     .aarch64 => enum { baseline, dotprod },
     else => @compileError("variant.zig knows x86_64 and aarch64 only"),
 };
@@ -46,6 +53,11 @@ pub fn runnable() []const *const Kernels {
         n += 1;
     }
     return all.buffer[0..n];
+}
+
+/// The kernels of a level that this processor may lack, for tests that play what it lacks.
+pub fn kernelsOf(which: Level) *const Kernels {
+    return table[@backingInt(which)];
 }
 
 /// Makes the variant of this name the one that kernels() gives. For measurements, and for tests of
@@ -150,8 +162,25 @@ fn detectX86() Levels {
         has(leaf7.ebx, 28) and has(leaf7.ebx, 30) and has(leaf7.ebx, 31);
     if (!v4) return found;
     found.insert(.x86_64_v4);
-    if (has(leaf7.ecx, 11)) found.insert(.x86_64_v4_vnni);
+    if (!has(leaf7.ecx, 11)) return found;
+    found.insert(.x86_64_v4_vnni);
+    if (canUseTiles()) found.insert(.x86_64_v4_amx);
     return found;
+}
+
+/// Whether programs have the tiles of AMX for bytes.
+pub fn canUseTiles() bool {
+    if (builtin.os.tag != .linux or cpuid(0, 0).eax < 7 or !has(cpuid(1, 0).ecx, 27)) return false;
+    const leaf7 = cpuid(7, 0);
+    const tiles_saved = 0x6_0000;
+    if (xgetbv() & tiles_saved != tiles_saved or !has(leaf7.edx, 24) or !has(leaf7.edx, 25)) {
+        return false;
+    }
+    // Linux gives the registers to a process that asks, unless a thread has a signal stack without
+    // room for them.
+    const request_permission = 0x1023;
+    const tile_data = 18;
+    return std.os.linux.syscall2(.arch_prctl, request_permission, tile_data) == 0;
 }
 
 fn has(register: u32, bit: u5) bool {
