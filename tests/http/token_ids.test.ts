@@ -103,11 +103,12 @@ describe("POST /v1/stream", () => {
     "sse_token_ids_match_model_outputs: each event has the id that the core sampled",
     async () => {
       let differ = 0;
+      const body = { ...DRAWN, temperature: 2, max_tokens: 80 };
       const tokenizer = createTokenizer(readGguf(resolveModel("smollm2").path).metadata);
-      for (const seed of [1, 2, 3]) {
-        const sent = await sentIn(
-          await handler(post("/v1/stream", { ...DRAWN, seed, max_tokens: 40 })),
-        );
+      // Which texts are not written with the tokens that they would be encoded in depends on the
+      // processor, whose bits decide what is sampled: about one in three.
+      for (let seed = 1; seed <= 3 || (differ === 0 && seed <= 24); seed++) {
+        const sent = await sentIn(await handler(post("/v1/stream", { ...body, seed })));
         expect(idsOf(sent)).toEqual([...sampled()]);
         expect(sent.map(({ position }) => position)).toEqual(sent.map((_, i) => i + 1));
         const encoded = tokenizer.encode(sent.map(({ token }) => token).join(""));
