@@ -99,12 +99,12 @@ fn floats(tensor: *ggml.Tensor) [*]f32 {
 
 fn wholeNode(n: *ggml.Tensor, ith: c_int, nth: c_int, scale: ?*anyopaque) callconv(.c) void {
     const args = argsOf(&n.src, scale);
-    variant.kernels().attention.attend_whole(&args, floats(n), custom.share(ith, nth));
+    variant.kernels().attention.attend_whole(&args, floats(n), custom.openShare(ith, nth));
 }
 
 fn partialNode(n: *ggml.Tensor, ith: c_int, nth: c_int, scale: ?*anyopaque) callconv(.c) void {
     const args = argsOf(&n.src, scale);
-    variant.kernels().attention.attend(&args, floats(n), custom.share(ith, nth));
+    variant.kernels().attention.attend(&args, floats(n), custom.openShare(ith, nth));
 }
 
 fn mergeNode(n: *ggml.Tensor, ith: c_int, nth: c_int, scale: ?*anyopaque) callconv(.c) void {

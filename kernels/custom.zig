@@ -1,5 +1,6 @@
 //! Graph nodes of our own: ggml calls them on every thread of a team.
 const ggml = @import("ggml.zig");
+const pool = @import("cpu/pool.zig");
 const Share = @import("cpu/share.zig").Share;
 
 /// A node of type `type_` and shape `ne` that `op` computes from `sources`.
@@ -29,6 +30,11 @@ pub fn node(
 /// What thread `ith` of `nth` does.
 pub fn share(ith: c_int, nth: c_int) Share {
     return .{ .index = @intCast(ith), .count = @intCast(nth) };
+}
+
+/// The same, and then what other threads have left of theirs; for one work of a node.
+pub fn openShare(ith: c_int, nth: c_int) Share {
+    return .{ .index = @intCast(ith), .count = @intCast(nth), .taken = pool.sharesTaken() };
 }
 
 /// A number above 0 that travels as the pointer that ggml hands on.

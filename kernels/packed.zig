@@ -337,7 +337,7 @@ fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) call
     const added: ?[*]const f32 =
         if (node.src[2]) |more| @ptrCast(@alignCast(more.data.?)) else null;
     const sums: [*]f32 = @ptrCast(@alignCast(node.data.?));
-    const share = custom.share(ith, nth);
+    const share = custom.openShare(ith, nth);
     layout.multiply(variant.kernels(), tiles.data.?, n_tokens, added, sums, share);
 }
 

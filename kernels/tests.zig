@@ -20,6 +20,7 @@ test {
     _ = @import("packed_test.zig");
     _ = @import("experts_test.zig");
     _ = @import("cpu/scratch.zig");
+    _ = @import("cpu/share.zig");
     _ = @import("cpu/crowd.zig");
     _ = @import("cpu/pool_test.zig");
     _ = @import("cpu/openmp_test.zig");

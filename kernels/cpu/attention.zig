@@ -109,11 +109,14 @@ fn attend(args: *const Args, partials: [*]f32, share: Share) callconv(.c) void {
     }
 }
 
+/// Chunks of heads that a thread takes at a time, some microseconds.
+const parts_at_once = 4;
+
 fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, share: Share) void {
     @setEvalBranchQuota(20_000);
     const n_chunks = args.n_blocks;
-    const first, const end = share.of(args.n_tokens * args.n_head_kv * n_chunks);
-    for (first..end) |at| {
+    var runs = share.runs(args.n_tokens * args.n_head_kv * n_chunks, parts_at_once);
+    while (runs.next()) |run| for (run[0]..run[1]) |at| {
         const chunk = at % n_chunks;
         const head_kv = at / n_chunks % args.n_head_kv;
         const token = at / n_chunks / args.n_head_kv;
@@ -130,7 +133,7 @@ fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, sh
                 attendHeads(type_, n, args, token, head, chunk, to);
             }
         }
-    }
+    };
 }
 
 fn merge(
@@ -156,13 +159,14 @@ fn merge(
 }
 
 /// Queries of a stream that share a head of keys stand in one line, and a thread takes as many as
-/// may share a chunk. Later ones see more keys, so threads take them by turns.
+/// may share a chunk.
 fn attendWhole(args: *const Args, out: [*]f32, share: Share) callconv(.c) void {
     const n_queries = args.per_stream * args.group();
     const n_tiles = (n_queries + queries_max - 1) / queries_max;
     const n_streams = args.n_tokens / args.per_stream;
-    var at = share.index;
-    while (at < n_streams * n_tiles * args.n_head_kv) : (at += share.count) {
+    var runs = share.runs(n_streams * n_tiles * args.n_head_kv, 1);
+    while (runs.next()) |run| {
+        const at = run[0];
         const first = at / args.n_head_kv % n_tiles * queries_max;
         const tile: Tile = .{
             .args = args,

@@ -5,6 +5,7 @@ const cell = @import("cell.zig");
 const cell_test = @import("cell_test.zig");
 const variant = @import("variant.zig");
 const Share = @import("share.zig").Share;
+const Taken = @import("share.zig").Taken;
 const testing = std.testing;
 const allocator = testing.allocator;
 
@@ -122,8 +123,10 @@ const Case = struct {
         defer allocator.free(partials);
         @memset(partials, std.math.nan(f32));
         @memset(out, std.math.nan(f32));
+        var taken: [64]Taken = @splat(.{});
         for (0..count) |i| {
-            kernels.attend(&a, partials.ptr, .{ .index = i, .count = count });
+            const share: Share = .{ .index = i, .count = count, .taken = &taken };
+            kernels.attend(&a, partials.ptr, share);
         }
         for (0..count) |i| {
             const share: Share = .{ .index = i, .count = count };
@@ -138,8 +141,10 @@ const Case = struct {
         out: []f32,
     ) void {
         @memset(out, std.math.nan(f32));
+        var taken: [7]Taken = @splat(.{});
         for (0..count) |i| {
-            kernels.attend_whole(&case.args, out.ptr, .{ .index = i, .count = count });
+            const share: Share = .{ .index = i, .count = count, .taken = &taken };
+            kernels.attend_whole(&case.args, out.ptr, share);
         }
     }
 

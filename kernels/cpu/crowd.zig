@@ -1,12 +1,13 @@
 //! How many threads a team gets while other programs want the processors too. Pure: no clock.
 //!
-//! ggml gives every thread of a team its share of each node before the node begins. When another
-//! program takes the processor of one, the others wait for it, node after node, and a smaller team
-//! is faster. What tells is how much of its time a team does not run: on a quiet machine next to
-//! nothing. A team that loses about one of its processors would do as well without it, so it falls
-//! by 1, then by 2, by 4, until it no longer does. A larger one is tried once the small one has
-//! lost little for a while. That doubles with every try that fails, and with every fall, because a
-//! try may succeed by luck, until a whole team has done well for long.
+//! Every thread of a team has a share of each node, and others take of it only what it has not
+//! begun (share.zig). When another program takes the processor of one, the others wait for it,
+//! node after node, and a smaller team is faster. What tells is how much of its time a team does
+//! not run: on a quiet machine next to nothing. A team that loses about one of its processors
+//! would do as well without it, so it falls by 1, then by 2, by 4, until it no longer does. A
+//! larger one is tried once the small one has lost little for a while. That doubles with every try
+//! that fails, and with every fall, because a try may succeed by luck, until a whole team has done
+//! well for long.
 const std = @import("std");
 
 pub const Crowd = struct {

@@ -13,6 +13,7 @@ const builtin = @import("builtin");
 const Crowd = @import("crowd.zig").Crowd;
 const futex = @import("futex.zig");
 const library = @import("../library.zig");
+const Taken = @import("share.zig").Taken;
 const Word = futex.Word;
 const cache_line = std.atomic.cache_line;
 
@@ -85,6 +86,8 @@ const Team = struct {
     n_workers: Word = .init(0),
     /// Worker i is thread i of the team; 0 stands for the caller and has no thread.
     workers: [team_max]Worker = @splat(.{}),
+    /// What is taken of each thread's share, in this phase and in the next.
+    taken: [2][team_max]Taken = @splat(@splat(.{})),
 };
 var team: Team = .{};
 
@@ -141,6 +144,7 @@ fn runTogether(size: u32, body: Body, context: *anyopaque) void {
     team.body = body;
     team.context = context;
     team.workers[0].place.store(processor(), .monotonic);
+    for (&team.taken) |*taken| @memset(taken[0..size], .{});
     startFrom(0);
     member = .{ .size = size, .index = 0 };
     body(context);
@@ -161,6 +165,15 @@ pub fn barrier() void {
     if (size <= 1) return;
     const phase = team.barrier.phase.load(.monotonic);
     if (!team.barrier.arrive(size)) team.barrier.wait(phase);
+    // Nobody looks at it before all have come to the next one.
+    team.taken[phase % 2][member.index].units.store(0, .monotonic);
+}
+
+/// What is taken of each thread's share of the one work that a team may divide so between two
+/// barriers; null for a team of one.
+pub fn sharesTaken() ?[*]Taken {
+    if (member.size <= 1) return null;
+    return &team.taken[team.barrier.phase.load(.monotonic) % 2];
 }
 
 /// Number of the calling thread in its region; 0 outside.

@@ -155,6 +155,44 @@ test "barrier() wakes threads that fell asleep" {
     try testing.expectEqual(0, phases.n_wrong.raw);
 }
 
+/// Threads that each take of their own share in every phase, and look at all of them first.
+const Taking = struct {
+    n_phases: u32,
+    n_wrong: Count = .init(0),
+    n_looks: Count = .init(0),
+
+    fn body(context: *anyopaque) void {
+        const taking: *Taking = @ptrCast(@alignCast(context));
+        const size = pool.teamSize();
+        for (0..taking.n_phases) |i| {
+            const taken = pool.sharesTaken() orelse return;
+            const own = &taken[pool.threadIndex()].units;
+            // Some are late, and are looked at by those who have begun.
+            if (i % size == pool.threadIndex()) Phases.busy(2000);
+            const before = own.fetchAdd(1, .monotonic);
+            if (before != 0) _ = taking.n_wrong.fetchAdd(1, .monotonic);
+            for (taken[0..size]) |*other| {
+                if (other.units.load(.monotonic) > 1) _ = taking.n_wrong.fetchAdd(1, .monotonic);
+            }
+            _ = taking.n_looks.fetchAdd(1, .monotonic);
+            pool.barrier();
+        }
+    }
+};
+
+test "sharesTaken() is nothing at the start of a region and behind every barrier" {
+    useProcessors(4);
+    defer useOwnProcessors();
+    // Teams that grow and shrink, and end with an odd and an even number of phases.
+    for (0..200) |i| {
+        const size = team_sizes[i % team_sizes.len];
+        var taking: Taking = .{ .n_phases = @intCast(1 + i / team_sizes.len % 3) };
+        pool.run(size, Taking.body, &taking);
+        try testing.expectEqual(0, taking.n_wrong.raw);
+        try testing.expectEqual(if (size == 1) 0 else size * taking.n_phases, taking.n_looks.raw);
+    }
+}
+
 const Nested = struct {
     inner_visits: Count = .init(0),
     n_wrong: Count = .init(0),

@@ -17,6 +17,7 @@ const half = @import("half.zig");
 const tiling = @import("tiles.zig");
 
 pub const Share = @import("share.zig").Share;
+const Runs = @import("share.zig").Runs;
 pub const Rows = tiling.Rows;
 pub const tileBytes = tiling.bytes;
 pub const Format = formats.Format;
@@ -73,6 +74,8 @@ pub const passes: []const usize = if (amx.is_used)
 else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Those of them that take turns with one block.
 const at_once = 4;
+/// Tiles that a thread takes at a time where panels are too few to divide.
+const tiles_at_once = 4;
 /// Bytes of panels that stay in the cache while all tiles pass.
 pub const panels_at_once = 64 << 10;
 /// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
@@ -94,24 +97,46 @@ fn multiply(
     switch (weight.format) {
         inline else => |f| {
             if (n_full > 0) amx.multiplyTiles(f, weight, tiles, n_full, added, sums, share);
-            multiplyTiles(@This(), f, weight, rest, n_rest, more, sums + at, share);
+            // Threads may take of each other's shares of one work only.
+            const of_rest = if (n_full > 0) share.alone() else share;
+            multiplyTiles(@This(), f, weight, rest, n_rest, more, sums + at, of_rest);
         },
     }
 }
 
-/// The tiles and panels of a share: first and end.
+/// Tiles and panels that a thread multiplies with each other: first and end.
 pub const Part = struct {
     tiles: [2]usize,
     panels: [2]usize,
+};
 
-    pub fn of(share: Share, n_tiles: usize, n_panels: usize) Part {
+/// The parts of a share.
+pub const Parts = struct {
+    whole: Part,
+    is_by_tile: bool,
+    runs: Runs,
+
+    /// `most` are the most panels of a part, or tiles where a part has all panels.
+    pub fn of(share: Share, n_tiles: usize, n_panels: usize, most: Counts) Parts {
         // Few panels do not divide evenly; many tiles do.
-        const by_tile = n_tiles >= 4 * share.count and n_panels < 16 * share.count;
-        const all: Share = .{ .index = 0, .count = 1 };
+        const is_by_tile = n_tiles >= 4 * share.count and n_panels < 16 * share.count;
         return .{
-            .tiles = (if (by_tile) share else all).of(n_tiles),
-            .panels = (if (by_tile) all else share).of(n_panels),
+            .whole = .{ .tiles = .{ 0, n_tiles }, .panels = .{ 0, n_panels } },
+            .is_by_tile = is_by_tile,
+            .runs = if (is_by_tile)
+                share.runs(n_tiles, most.tiles)
+            else
+                share.runs(n_panels, most.panels),
         };
+    }
+
+    pub const Counts = struct { tiles: usize, panels: usize };
+
+    pub fn next(parts: *Parts) ?Part {
+        const run = parts.runs.next() orelse return null;
+        var part = parts.whole;
+        if (parts.is_by_tile) part.tiles = run else part.panels = run;
+        return part;
     }
 };
 
@@ -127,22 +152,27 @@ pub fn multiplyTiles(
     share: Share,
 ) void {
     const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
-    const part: Part = .of(share, n_tiles, weight.n_out / panel_rows);
-    const first_tile, const end_tile = part.tiles;
-    const first_panel, const end_panel = part.panels;
     const panel_bytes = weight.panelBytes();
     const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
     const n_at_once = @max(1, kind.panels_at_once / panel_bytes);
-    var from = first_panel;
-    while (from < end_panel) : (from += n_at_once) {
-        for (first_tile..end_tile) |t| {
-            const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
-            for (from..@min(from + n_at_once, end_panel)) |p| {
-                const at = t * tile_tokens * weight.n_out + p * panel_rows;
-                const more = if (added) |a| a + at else null;
-                const panel = weight.panels + p * panel_bytes;
-                const tile = tiles + t * tile_bytes;
-                multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
+    var parts: Parts = .of(share, n_tiles, weight.n_out / panel_rows, .{
+        .tiles = tiles_at_once,
+        .panels = n_at_once,
+    });
+    while (parts.next()) |part| {
+        const first_tile, const end_tile = part.tiles;
+        const first_panel, const end_panel = part.panels;
+        var from = first_panel;
+        while (from < end_panel) : (from += n_at_once) {
+            for (first_tile..end_tile) |t| {
+                const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
+                for (from..@min(from + n_at_once, end_panel)) |p| {
+                    const at = t * tile_tokens * weight.n_out + p * panel_rows;
+                    const more = if (added) |a| a + at else null;
+                    const panel = weight.panels + p * panel_bytes;
+                    const tile = tiles + t * tile_bytes;
+                    multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
+                }
             }
         }
     }

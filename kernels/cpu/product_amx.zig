@@ -32,6 +32,8 @@ pub const is_used = builtin.cpu.arch == .x86_64 and
 const chunk_blocks = 32;
 /// Tiles of tokens that pass together: so much of them stays in the next cache while panels pass.
 const tiles_at_once = 16;
+/// Panels that a thread takes at a time.
+const panels_at_once = 8;
 
 /// The panels and tiles of a share, as product.Multiply; all tiles are full.
 pub fn multiplyTiles(
@@ -45,29 +47,34 @@ pub fn multiplyTiles(
 ) void {
     const n_blocks = weight.n_in / block_len;
     const panel_bytes = weight.panelBytes();
-    const part: product.Part = .of(share, n_tokens / tile_tokens, weight.n_out / panel_rows);
-    const first_panel, const end_panel = part.panels;
-    var first_tile, const end_tile = part.tiles;
+    var parts: product.Parts = .of(share, n_tokens / tile_tokens, weight.n_out / panel_rows, .{
+        .tiles = tiles_at_once,
+        .panels = panels_at_once,
+    });
     const before = configure(comptime &configOf(format));
     defer restore(&before);
     var chunk: Chunk(format) = undefined;
-    while (first_tile < end_tile) : (first_tile += tiles_at_once) {
-        var first: usize = 0;
-        while (first < n_blocks) : (first += chunk_blocks) {
-            chunk.first = first;
-            chunk.n = @min(chunk_blocks, n_blocks - first);
+    while (parts.next()) |part| {
+        const first_panel, const end_panel = part.panels;
+        var first_tile, const end_tile = part.tiles;
+        while (first_tile < end_tile) : (first_tile += tiles_at_once) {
             const last_tile = @min(first_tile + tiles_at_once, end_tile);
-            for (first_panel..end_panel) |p| {
-                const panel = weight.panels + p * panel_bytes;
-                chunk.unpack(@alignCast(panel), n_blocks);
-                for (first_tile..last_tile) |t| {
-                    const at = t * tile_tokens * weight.n_out + p * panel_rows;
-                    const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
-                    // Between chunks the sums stay where they go.
-                    const is_last = first + chunk.n == n_blocks;
-                    const more = if (is_last and added != null) added.? + at else null;
-                    const next = if (t == first_tile) panel + panel_bytes else null;
-                    multiply(format, &chunk, blocks, sums + at, weight.n_out, more, next);
+            var first: usize = 0;
+            while (first < n_blocks) : (first += chunk_blocks) {
+                chunk.first = first;
+                chunk.n = @min(chunk_blocks, n_blocks - first);
+                for (first_panel..end_panel) |p| {
+                    const panel = weight.panels + p * panel_bytes;
+                    chunk.unpack(@alignCast(panel), n_blocks);
+                    for (first_tile..last_tile) |t| {
+                        const at = t * tile_tokens * weight.n_out + p * panel_rows;
+                        const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
+                        // Between chunks the sums stay where they go.
+                        const is_last = first + chunk.n == n_blocks;
+                        const more = if (is_last and added != null) added.? + at else null;
+                        const next = if (t == first_tile) panel + panel_bytes else null;
+                        multiply(format, &chunk, blocks, sums + at, weight.n_out, more, next);
+                    }
                 }
             }
         }

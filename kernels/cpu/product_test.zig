@@ -1,6 +1,7 @@
 //! Products of every variant that this CPU has, against sums in double precision.
 const std = @import("std");
 const product = @import("product.zig");
+const Taken = @import("share.zig").Taken;
 const variant = @import("variant.zig");
 const testing = std.testing;
 const allocator = testing.allocator;
@@ -94,7 +95,22 @@ pub fn multiplyRows(
         const share: product.Share = .{ .index = index, .count = count };
         kernels.multiply(weight, tiles.ptr, rows.n_tokens, added, sums.ptr, share);
     }
+    // The last one comes before the others, and takes of theirs.
+    const again = try allocator.alloc(f32, sums.len);
+    defer allocator.free(again);
+    @memset(again, std.math.nan(f32));
+    var taken: [shares_most]Taken = @splat(.{});
+    for (0..count) |i| {
+        const share: product.Share = .{ .index = count - 1 - i, .count = count, .taken = &taken };
+        kernels.multiply(weight, tiles.ptr, rows.n_tokens, added, again.ptr, share);
+    }
+    const n_sums = rows.n_tokens * weight.n_out;
+    const expected = std.mem.sliceAsBytes(sums[0..n_sums]);
+    try testing.expectEqualSlices(u8, expected, std.mem.sliceAsBytes(again[0..n_sums]));
 }
+
+/// The most shares that tests divide a work into.
+const shares_most = 5;
 
 /// What 8 bits make of a value of the block that it lies in.
 fn rounded(values: []const f32, k: usize) f64 {
