@@ -3,6 +3,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const formats = @import("format.zig");
+const half = @import("half.zig");
 const Format = formats.Format;
 
 const cpu = builtin.cpu;
@@ -20,11 +21,17 @@ pub const Codes = @Vector(4 * rows, u8);
 /// A sum of each row.
 pub const Sums = @Vector(rows, i32);
 
+/// What sums begin with. As bits of a float they then say how much more than this number they are,
+/// and a product is scaled without being converted (product.zig); 0 where the processor converts,
+/// because it cannot multiply and add in one step.
+pub const start: i32 = if (half.fuses) @bitCast(start_float) else 0;
+pub const start_float: f32 = 0x1.8p23;
+
 /// Words of quants from one token of a block to the next.
 const token_words = formats.block_len / 4;
 
 /// For each row and some tokens the sum of 4 * n products with activations, `quants` being the
-/// first token's; `zeros` are what takes the offset of the codes away. Tokens take turns where one
+/// first token's; `starts` are what the sums of each token begin with. Tokens take turns where one
 /// instruction adds to a sum, so that none waits for it.
 pub inline fn dots(
     comptime format: Format,
@@ -32,12 +39,12 @@ pub inline fn dots(
     comptime n_tokens: usize,
     codes: *const [n]Codes,
     quants: [*]const i32,
-    zeros: [n_tokens]i32,
+    starts: [n_tokens]i32,
 ) [n_tokens]Sums {
     var sums: [n_tokens]Sums = undefined;
-    inline for (&sums, zeros, 0..) |*sum, zero, i| {
+    inline for (&sums, starts, 0..) |*sum, begin, i| {
         const own = quants[token_words * i ..][0..n];
-        sum.* = if (has_vnni) @splat(zero) else dot(format, n, codes, own, zero);
+        sum.* = if (has_vnni) @splat(begin) else dot(format, n, codes, own, begin);
     }
     if (has_vnni) inline for (codes, 0..) |c, word| {
         inline for (&sums, 0..) |*sum, i| {
@@ -54,15 +61,15 @@ inline fn dot(
     comptime n: usize,
     codes: *const [n]Codes,
     quants: *const [n]i32,
-    zero: i32,
+    begin: i32,
 ) Sums {
-    if (has_dotprod) return dotNeon(n, codes, quants, zero);
+    if (has_dotprod) return dotNeon(n, codes, quants, begin);
     // So many times a product fits 16 bits.
     const n_fit = comptime std.math.maxInt(i16) / (127 * format.codeMax());
-    if (!is_x86) return dotBaseline(n_fit, n, codes, quants, zero);
-    if (has_avx_vnni) return dotAvxVnni(n, codes, quants, zero);
+    if (!is_x86) return dotBaseline(n_fit, n, codes, quants, begin);
+    if (has_avx_vnni) return dotAvxVnni(n, codes, quants, begin);
     if (comptime format.isByte()) return dotSigned(n, codes, quants);
-    return dotPairs(n_fit / 2, n, codes, quants, zero);
+    return dotPairs(n_fit / 2, n, codes, quants, begin);
 }
 
 const Ints4 = @Vector(4, i32);
@@ -82,9 +89,9 @@ inline fn dotNeon(
     comptime n: usize,
     codes: *const [n]Codes,
     quants: *const [n]i32,
-    zero: i32,
+    begin: i32,
 ) Sums {
-    var sums: Sums = @splat(zero);
+    var sums: Sums = @splat(begin);
     inline for (codes, 0..) |c, i| {
         sums = @"llvm.aarch64.neon.sdot.v4i32.v16i8"(sums, @bitCast(c), repeat(n, quants, i));
     }
@@ -97,7 +104,7 @@ inline fn dotBaseline(
     comptime n: usize,
     codes: *const [n]Codes,
     quants: *const [n]i32,
-    zero: i32,
+    begin: i32,
 ) Sums {
     var halves: [2]Ints4 = @splat(@splat(0));
     comptime var from = 0;
@@ -110,11 +117,11 @@ inline fn dotBaseline(
                 word.* +%= @as(Words8, part) *% @as(Words8, a);
             }
         }
-        inline for (&halves, words) |*half, word| {
-            half.* +%= @"llvm.aarch64.neon.saddlp.v4i32.v8i16"(word);
+        inline for (&halves, words) |*sum, word| {
+            sum.* +%= @"llvm.aarch64.neon.saddlp.v4i32.v8i16"(word);
         }
     }
-    return @"llvm.aarch64.neon.addp.v4i32"(halves[0], halves[1]) +% @as(Ints4, @splat(zero));
+    return @"llvm.aarch64.neon.addp.v4i32"(halves[0], halves[1]) +% @as(Ints4, @splat(begin));
 }
 
 const Ints8 = @Vector(8, i32);
@@ -139,9 +146,9 @@ inline fn dotAvxVnni(
     comptime n: usize,
     codes: *const [n]Codes,
     quants: *const [n]i32,
-    zero: i32,
+    begin: i32,
 ) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(zero));
+    var sums: [n_parts]Ints = @splat(@splat(begin));
     inline for (codes, quants) |c, a| {
         const parts: [n_parts]Ints = @bitCast(c);
         inline for (&sums, parts) |*sum, part| {
@@ -157,9 +164,9 @@ inline fn dotPairs(
     comptime n: usize,
     codes: *const [n]Codes,
     quants: *const [n]i32,
-    zero: i32,
+    begin: i32,
 ) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(zero));
+    var sums: [n_parts]Ints = @splat(@splat(begin));
     comptime var from = 0;
     inline while (from < n) : (from += n_fit) {
         const end = comptime @min(n, from + n_fit);
@@ -175,9 +182,9 @@ inline fn dotPairs(
 }
 
 /// The same for 8 bits: |code| times the activation with its sign, so that pairs fit 16 bits. The
-/// other way round a code of -128 would have no opposite.
+/// other way round a code of -128 would have no opposite. No offset is left to be taken away.
 inline fn dotSigned(comptime n: usize, codes: *const [n]Codes, quants: *const [n]i32) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(0));
+    var sums: [n_parts]Ints = @splat(@splat(start));
     inline for (codes, quants) |c, a| {
         const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
         const parts: [n_parts]Signed = @bitCast(c ^ @as(Codes, @splat(formats.byte_offset)));

@@ -266,11 +266,11 @@ pub const Activations = struct {
         return a.numbers[@backingInt(which) * a.n_tile + i];
     }
 
-    /// What takes the offset of the codes away.
-    inline fn zero(a: Activations, comptime format: Format, i: usize) i32 {
-        if (format == .q4_0) return @bitCast(a.number(.zero8, i));
-        if (comptime !format.isByte() or formats.byte_offset == 0) return 0;
-        return @bitCast(a.number(.zero128, i));
+    /// What the products of token `i` begin with, so that the offset of the codes is gone at last.
+    inline fn start(a: Activations, comptime format: Format, i: usize) i32 {
+        if (format == .q4_0) return @bitCast(a.number(.start8, i));
+        if (comptime !format.isByte() or formats.byte_offset == 0) return dots.start;
+        return @bitCast(a.number(.start128, i));
     }
 };
 
@@ -287,19 +287,20 @@ inline fn addBlock(
     activations: Activations,
 ) void {
     const n_words = comptime 8 / format.parts();
-    var zeros: [count]i32 = undefined;
-    inline for (&zeros, first..) |*zero, i| zero.* = activations.zero(format, i);
+    var starts: [count]i32 = undefined;
+    inline for (&starts, first..) |*start, i| start.* = activations.start(format, i);
     var found: [format.parts()][count]dots.Sums = undefined;
     inline for (&found, 0..) |*some, at| {
         const codes = weights[n_words * at ..][0..n_words];
         const quants = activations.quants + 8 * first + n_words * at;
-        some.* = dots.dots(format, n_words, count, codes, quants, zeros);
+        some.* = dots.dots(format, n_words, count, codes, quants, starts);
     }
     inline for (0..count) |i| {
         var own: Products(format) = undefined;
         inline for (&own, found) |*to, some| to.* = some[i];
         const sum = &sums[first + i][s];
-        sum.* = addProducts(format, sum.*, own, scales, part, s, activations, first + i);
+        const t = first + i;
+        sum.* = addProducts(format, dots.start, sum.*, own, scales, part, s, activations, t);
     }
 }
 
@@ -308,9 +309,10 @@ pub fn Products(comptime format: Format) type {
     return [format.parts()]dots.Sums;
 }
 
-/// `sum` and what the products of a block with token `i` add to it.
+/// `sum` and what the products of a block with token `i`, which began with `begin`, add to it.
 pub inline fn addProducts(
     comptime format: Format,
+    comptime begin: i32,
     sum: Step,
     products: Products(format),
     scales: *const formats.Scales(format),
@@ -321,11 +323,10 @@ pub inline fn addProducts(
 ) Step {
     const a_scale: Step = @splat(activations.number(.scale, i));
     if (comptime format.isHalved()) {
-        const low: Step = @floatFromInt(products[0]);
-        const high: Step = @floatFromInt(products[1]);
         const low_scale, const high_scale = scales.scale[2 * part ..][0..2].*;
         const low_min, const high_min = scales.min[2 * part ..][0..2].*;
-        const scaled_low = low * step(low_scale, s);
+        const scaled_low = scaledBy(format, begin, products[0], step(low_scale, s));
+        const high = valueOf(begin, products[1]);
         const scaled = half.multiplyAddAs(Step, high, step(high_scale, s), scaled_low);
         const low_sum: Step = @splat(activations.number(.low_sum, i));
         const high_sum: Step = @splat(activations.number(.high_sum, i));
@@ -333,12 +334,31 @@ pub inline fn addProducts(
         const with_mins = half.multiplyAddAs(Step, step(high_min, s), high_sum, with_low);
         return half.multiplyAddAs(Step, scaled, a_scale, with_mins);
     }
-    const value: Step = @floatFromInt(products[0]);
-    const scaled = value * step(scales.scale[part], s);
+    const scaled = scaledBy(format, begin, products[0], step(scales.scale[part], s));
     const with_block = half.multiplyAddAs(Step, scaled, a_scale, sum);
     if (comptime !format.hasMin()) return with_block;
     const a_sum: Step = @splat(activations.number(.sum, i));
     return half.multiplyAddAs(Step, step(scales.min[part], s), a_sum, with_block);
+}
+
+/// Sums of products that began with `begin`, times their scales, rounded once.
+inline fn scaledBy(
+    comptime format: Format,
+    comptime begin: i32,
+    products: dots.Sums,
+    scale: Step,
+) Step {
+    // MXFP4 has scales that are too large for what follows.
+    if (begin == 0 or format == .mxfp4) return valueOf(begin, products) * scale;
+    // One step less for each token. Scales have no more than 18 bits, so this product is exact.
+    const less = scale * @as(Step, @splat(-dots.start_float));
+    return half.multiplyAddAs(Step, @bitCast(products), scale, less);
+}
+
+/// Sums of products that began with `begin`, without it.
+inline fn valueOf(comptime begin: i32, products: dots.Sums) Step {
+    if (begin == 0) return @floatFromInt(products);
+    return @as(Step, @bitCast(products)) - @as(Step, @splat(dots.start_float));
 }
 
 /// What a step takes of the numbers of all rows.

@@ -169,6 +169,7 @@ inline fn sumBlocks(
             inline for (&products, stored[i % 2]) |*to, of_tokens| to.* = of_tokens[t];
             sum.* = product.addProducts(
                 format,
+                0,
                 sum.*,
                 products,
                 scales,

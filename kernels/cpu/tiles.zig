@@ -3,6 +3,7 @@
 //! after the other.
 const std = @import("std");
 const across = @import("across.zig");
+const dots = @import("dot.zig");
 const exponential = @import("exponential.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
@@ -21,8 +22,9 @@ pub const token_bytes = block_len + n_numbers * @sizeOf(f32);
 pub const float_token_bytes = block_len * @sizeOf(f32);
 
 /// What a tile has of each block and token, in this order: the scale, the scaled sum of the quants,
-/// what takes away an offset of 8 or of 128 in every weight, the scaled sum of each half.
-pub const Number = enum(usize) { scale, sum, zero8, zero128, low_sum, high_sum };
+/// what products begin with where every weight has an offset of 8 or of 128 that it takes away, the
+/// scaled sum of each half.
+pub const Number = enum(usize) { scale, sum, start8, start128, low_sum, high_sum };
 
 /// Rows [n_in, n_tokens] that become tiles.
 pub const Rows = extern struct {
@@ -249,8 +251,8 @@ const Group = struct {
         const numbers = [n_numbers]F{
             scales,
             scales * @as(F, @floatFromInt(sum)),
-            @bitCast(-%(sum *% @as(I16, @splat(8)))),
-            @bitCast(-%(sum *% @as(I16, @splat(128)))),
+            @bitCast(@as(I16, @splat(dots.start)) -% sum *% @as(I16, @splat(8))),
+            @bitCast(@as(I16, @splat(dots.start)) -% sum *% @as(I16, @splat(128))),
             scales * @as(F, @floatFromInt(low)),
             scales * @as(F, @floatFromInt(high)),
         };
