@@ -155,12 +155,10 @@ const Filling = struct {
     fn share(context: *anyopaque) void {
         const filling: *const Filling = @ptrCast(@alignCast(context));
         const panel_bytes = filling.layout.panelBytes();
-        const n = filling.rows.len / panel_bytes;
-        const index = pool.threadIndex();
-        const count = pool.teamSize();
-        const first = n * index / count * panel_bytes;
-        const end = n * (index + 1) / count * panel_bytes;
-        filling.layout.pack(filling.rows[first..end], filling.panels[first..end]);
+        const own: product.Share = .{ .index = pool.threadIndex(), .count = pool.teamSize() };
+        const first, const end = own.of(filling.rows.len / panel_bytes);
+        const from, const to = .{ first * panel_bytes, end * panel_bytes };
+        filling.layout.pack(filling.rows[from..to], filling.panels[from..to]);
     }
 };
 

@@ -9,6 +9,9 @@ const Taken = @import("share.zig").Taken;
 const testing = std.testing;
 const allocator = testing.allocator;
 
+/// The most shares that tests divide a work into.
+const shares_most = 64;
+
 /// Sequences of different lengths whose blocks lie between each other's, back to front.
 const Case = struct {
     const n_blocks = 4;
@@ -123,7 +126,7 @@ const Case = struct {
         defer allocator.free(partials);
         @memset(partials, std.math.nan(f32));
         @memset(out, std.math.nan(f32));
-        var taken: [64]Taken = @splat(.{});
+        var taken: [shares_most]Taken = @splat(.{});
         for (0..count) |i| {
             const share: Share = .{ .index = i, .count = count, .taken = &taken };
             kernels.attend(&a, partials.ptr, share);
@@ -141,7 +144,7 @@ const Case = struct {
         out: []f32,
     ) void {
         @memset(out, std.math.nan(f32));
-        var taken: [7]Taken = @splat(.{});
+        var taken: [shares_most]Taken = @splat(.{});
         for (0..count) |i| {
             const share: Share = .{ .index = i, .count = count, .taken = &taken };
             kernels.attend_whole(&case.args, out.ptr, share);

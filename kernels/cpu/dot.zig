@@ -25,6 +25,7 @@ pub const Sums = @Vector(rows, i32);
 /// and a product is scaled without being converted (product.zig); 0 where the processor converts,
 /// because it cannot multiply and add in one step.
 pub const start: i32 = if (half.fuses) @bitCast(start_float) else 0;
+/// The number: floats of this size are the whole ones.
 pub const start_float: f32 = 0x1.8p23;
 
 /// Words of quants from one token of a block to the next.

@@ -7,6 +7,7 @@ pub const F = @Vector(lanes, f32);
 
 const is_x86 = builtin.cpu.arch == .x86_64;
 const converts = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .f16c);
+/// Whether a product and a sum are rounded once.
 pub const fuses = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .fma);
 
 /// Sixteen half floats from a place of any alignment. Without the processor's own conversion an

@@ -155,7 +155,7 @@ test "barrier() wakes threads that fell asleep" {
     try testing.expectEqual(0, phases.n_wrong.raw);
 }
 
-/// Threads that each take of their own share in every phase, and look at all of them first.
+/// Threads that each take one unit of their own share in every phase, and then look at all shares.
 const Taking = struct {
     n_phases: u32,
     n_wrong: Count = .init(0),

@@ -152,28 +152,43 @@ pub fn multiplyTiles(
     share: Share,
 ) void {
     const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
-    const panel_bytes = weight.panelBytes();
-    const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
-    const n_at_once = @max(1, kind.panels_at_once / panel_bytes);
+    const n_at_once = @max(1, kind.panels_at_once / weight.panelBytes());
     var parts: Parts = .of(share, n_tiles, weight.n_out / panel_rows, .{
         .tiles = tiles_at_once,
         .panels = n_at_once,
     });
     while (parts.next()) |part| {
-        const first_tile, const end_tile = part.tiles;
-        const first_panel, const end_panel = part.panels;
-        var from = first_panel;
-        while (from < end_panel) : (from += n_at_once) {
-            for (first_tile..end_tile) |t| {
-                const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
-                for (from..@min(from + n_at_once, end_panel)) |p| {
-                    const at = t * tile_tokens * weight.n_out + p * panel_rows;
-                    const more = if (added) |a| a + at else null;
-                    const panel = weight.panels + p * panel_bytes;
-                    const tile = tiles + t * tile_bytes;
-                    multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
-                }
-            }
+        var from, const end = part.panels;
+        while (from < end) : (from += n_at_once) {
+            const some: Part = .{
+                .tiles = part.tiles,
+                .panels = .{ from, @min(from + n_at_once, end) },
+            };
+            multiplyPart(kind, format, weight, tiles, n_tokens, added, sums, some);
+        }
+    }
+}
+
+fn multiplyPart(
+    comptime kind: type,
+    comptime format: anytype,
+    weight: anytype,
+    tiles: [*]const u8,
+    n_tokens: usize,
+    added: ?[*]const f32,
+    sums: [*]f32,
+    part: Part,
+) void {
+    const panel_bytes = weight.panelBytes();
+    const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
+    for (part.tiles[0]..part.tiles[1]) |t| {
+        const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
+        for (part.panels[0]..part.panels[1]) |p| {
+            const at = t * tile_tokens * weight.n_out + p * panel_rows;
+            const more = if (added) |a| a + at else null;
+            const panel = weight.panels + p * panel_bytes;
+            const tile = tiles + t * tile_bytes;
+            multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
         }
     }
 }

@@ -45,37 +45,51 @@ pub fn multiplyTiles(
     sums: [*]f32,
     share: product.Share,
 ) void {
-    const n_blocks = weight.n_in / block_len;
-    const panel_bytes = weight.panelBytes();
     var parts: product.Parts = .of(share, n_tokens / tile_tokens, weight.n_out / panel_rows, .{
         .tiles = tiles_at_once,
         .panels = panels_at_once,
     });
     const before = configure(comptime &configOf(format));
     defer restore(&before);
-    var chunk: Chunk(format) = undefined;
     while (parts.next()) |part| {
-        const first_panel, const end_panel = part.panels;
-        var first_tile, const end_tile = part.tiles;
-        while (first_tile < end_tile) : (first_tile += tiles_at_once) {
-            const last_tile = @min(first_tile + tiles_at_once, end_tile);
-            var first: usize = 0;
-            while (first < n_blocks) : (first += chunk_blocks) {
-                chunk.first = first;
-                chunk.n = @min(chunk_blocks, n_blocks - first);
-                for (first_panel..end_panel) |p| {
-                    const panel = weight.panels + p * panel_bytes;
-                    chunk.unpack(@alignCast(panel), n_blocks);
-                    for (first_tile..last_tile) |t| {
-                        const at = t * tile_tokens * weight.n_out + p * panel_rows;
-                        const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
-                        // Between chunks the sums stay where they go.
-                        const is_last = first + chunk.n == n_blocks;
-                        const more = if (is_last and added != null) added.? + at else null;
-                        const next = if (t == first_tile) panel + panel_bytes else null;
-                        multiply(format, &chunk, blocks, sums + at, weight.n_out, more, next);
-                    }
-                }
+        var from, const end = part.tiles;
+        while (from < end) : (from += tiles_at_once) {
+            const some: product.Part = .{
+                .tiles = .{ from, @min(from + tiles_at_once, end) },
+                .panels = part.panels,
+            };
+            multiplyPart(format, weight, tiles, added, sums, some);
+        }
+    }
+}
+
+fn multiplyPart(
+    comptime format: Format,
+    weight: *const product.Weight,
+    tiles: [*]const u8,
+    added: ?[*]const f32,
+    sums: [*]f32,
+    part: product.Part,
+) void {
+    const n_blocks = weight.n_in / block_len;
+    const panel_bytes = weight.panelBytes();
+    const first_tile, const end_tile = part.tiles;
+    var chunk: Chunk(format) = undefined;
+    var first: usize = 0;
+    while (first < n_blocks) : (first += chunk_blocks) {
+        chunk.first = first;
+        chunk.n = @min(chunk_blocks, n_blocks - first);
+        for (part.panels[0]..part.panels[1]) |p| {
+            const panel = weight.panels + p * panel_bytes;
+            chunk.unpack(@alignCast(panel), n_blocks);
+            for (first_tile..end_tile) |t| {
+                const at = t * tile_tokens * weight.n_out + p * panel_rows;
+                const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
+                // Between chunks the sums stay where they go.
+                const is_last = first + chunk.n == n_blocks;
+                const more = if (is_last and added != null) added.? + at else null;
+                const next = if (t == first_tile) panel + panel_bytes else null;
+                multiply(format, &chunk, blocks, sums + at, weight.n_out, more, next);
             }
         }
     }
