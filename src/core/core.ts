@@ -48,16 +48,17 @@ export class Core implements Disposable {
 
   private constructor(
     info: CoreInfo,
-    library: Library,
+    scheduler: Scheduler,
+    stepper: Stepper,
     cache: KvCache,
     plans: PlanCache<Plan>,
     cancelled: Int32Array,
     resources: DisposableStack,
   ) {
     this.info = info;
-    this.#scheduler = new Scheduler({ n_streams: info.n_streams, n_ctx: info.n_ctx });
+    this.#scheduler = scheduler;
+    this.#stepper = stepper;
     this.#cache = cache;
-    this.#stepper = new Stepper(library, cache, plans, cancelled);
     this.#cancelled = cancelled;
     this.#plans = plans;
     this.#resources = resources;
@@ -127,7 +128,10 @@ export class Core implements Disposable {
       ...(weights.keepingFault !== undefined && { keepingFault: weights.keepingFault }),
       cacheBytes: cache.bytes,
     };
-    return new Core(info, library, cache, plans, cancelled, resources.move());
+    // ggml's attention copies all cells of a sequence for each of its tokens.
+    const scheduler = new Scheduler({ n_streams, n_ctx, ...(!own && { n_short: 0 }) });
+    const stepper = new Stepper(library, cache, plans, cancelled);
+    return new Core(info, scheduler, stepper, cache, plans, cancelled, resources.move());
   }
 
   /** Takes a new sequence. */

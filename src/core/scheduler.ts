@@ -2,10 +2,15 @@
  * Scheduler: which tokens of which sequences are computed next. Continuous batching as a pure state
  * machine.
  *
- * No I/O, no clock, no await: the same calls give the same batches. A batch is first one token of
- * every sequence that decodes and has credit, then one piece of the oldest prompt that is not in
- * the cache yet, as long as the tick is expected to stay near its budget. State is committed only
- * by a finished tick.
+ * No I/O, no clock, no await: the same calls give the same batches. State is committed only by a
+ * finished tick. A tick has one token of every sequence that decodes and has credit, and in order
+ * of arrival as much of the prompts as lets it end near its budget by the measured speed:
+ *
+ * - A short rest of a prompt joins the pass of those that decode, as a whole.
+ * - The first one that cannot is the last of the tick. A long one gets a piece in a pass of its
+ *   own, of the time that is left; a short one behind others waits for the next tick.
+ * - The oldest one never waits: it gets a small piece where no time is left, and as much as a batch
+ *   holds where nothing else runs.
  *
  * @module
  */
@@ -20,8 +25,10 @@ export interface SchedulerOptions {
   n_ctx: number;
   /** Milliseconds that a tick with decoding sequences should take. Default 30. */
   tickMs?: number;
-  /** Most tokens of a prompt in one tick. Default 512. */
+  /** Most tokens of prompts in one tick. Default 512. */
   n_batch?: number;
+  /** Most tokens of a prompt that shares a pass. Default 64; 0 where each has one of its own. */
+  n_short?: number;
 }
 
 /** A piece of a prompt. */
@@ -33,20 +40,31 @@ export interface PrefillPiece {
   last: boolean;
 }
 
-/** What one tick computes. */
+/** What one tick computes, in up to two passes. */
 export interface Batch {
   /** Sequences that decode one token each. */
   decode: Sequence[];
+  /** Sequences whose prompts are computed to their end in the same pass. */
+  shorts: Sequence[];
+  /** In a pass of its own, after the other. */
   prefill: PrefillPiece | undefined;
 }
 
-/** How long the two parts of a tick took, in milliseconds. */
+/** How long the two passes of a tick took, in milliseconds. */
 export interface TickTimes {
-  decodeMs: number;
+  sharedMs: number;
   prefillMs: number;
 }
 
-const PREFILL_MIN = 16;
+/** Pieces are multiples of it: round sizes come back, and a plan is kept for each size. */
+const PIECE_STEP = 16;
+/**
+ * Most tokens of a shared pass times cells of its longest sequence: attention keeps a sum for each
+ * token and block, up to as many blocks as that sequence has.
+ */
+const SHARED_CELLS_MAX = 1 << 17;
+/** A prompt's token takes some time, whatever was measured. */
+const MS_PER_TOKEN_MIN = 1e-3;
 /** Weight of the newest measurement in a running mean. */
 const NEWEST = 0.25;
 
@@ -55,17 +73,20 @@ export class Scheduler {
   readonly #n_ctx: number;
   readonly #tickMs: number;
   readonly #n_batch: number;
+  readonly #n_short: number;
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   readonly #freeStreams: number[];
   #ended: Sequence[] = [];
   #decodeMs = 0;
-  #msPerPrefillToken = 1;
+  #msPerPromptToken = 1;
 
-  constructor({ n_streams, n_ctx, tickMs = 30, n_batch = 512 }: SchedulerOptions) {
+  constructor(options: SchedulerOptions) {
+    const { n_streams, n_ctx, tickMs = 30, n_batch = 512, n_short = 64 } = options;
     this.#n_ctx = n_ctx;
     this.#tickMs = tickMs;
     this.#n_batch = n_batch;
+    this.#n_short = n_short;
     this.#freeStreams = Array.from({ length: n_streams }, (_, i) => i);
   }
 
@@ -129,41 +150,80 @@ export class Scheduler {
   /** The next batch, or undefined when nothing can run. */
   next(): Batch | undefined {
     const decode = this.#running.filter((s) => s.runnable);
-    const sequence = this.#running.find((s) => s.prefilling);
-    if (!sequence) return decode.length > 0 ? { decode, prefill: undefined } : undefined;
-    const end = Math.min(sequence.n_prompt, sequence.n_past + this.#prefillBudget(decode.length));
-    return { decode, prefill: { sequence, end, last: end === sequence.n_prompt } };
+    const prompts = this.#running.filter((s) => s.prefilling);
+    const n_sequences = decode.length + prompts.length;
+    if (n_sequences === 0) return undefined;
+    const batch: Batch = { decode, shorts: [], prefill: undefined };
+    let left = this.#promptBudget(decode.length);
+    for (const sequence of prompts) {
+      // One that is alone gains nothing from a shared pass and is not padded in its own.
+      if (n_sequences === 1 || !this.#joins(sequence, batch, left)) {
+        batch.prefill = this.#pieceBeside(batch, sequence, left);
+        break;
+      }
+      batch.shorts.push(sequence);
+      left -= sequence.n_left;
+    }
+    return batch;
   }
 
   /**
    * Takes what a finished tick sampled: one token for each decoding sequence in order, then one for
-   * a prompt that ended.
+   * each short prompt, then one for a piece that ended its prompt.
    */
   commit(batch: Batch, tokens: ArrayLike<number>, times: TickTimes): Sampled[] {
-    const { decode, prefill } = batch;
-    const sampled: Sampled[] = [];
-    decode.forEach((sequence, i) => {
-      sequence.n_past += 1;
-      sampled.push(this.#append(sequence, tokens[i]!));
-    });
-    if (decode.length > 0) this.#decodeMs = mean(this.#decodeMs, times.decodeMs);
-    if (prefill) {
-      const { sequence, end, last } = prefill;
-      const perToken = times.prefillMs / (end - sequence.n_past);
-      this.#msPerPrefillToken = mean(this.#msPerPrefillToken, perToken);
-      sequence.n_past = end;
-      if (last) sampled.push(this.#append(sequence, tokens[decode.length]!));
-    }
-    return sampled;
+    const { decode, shorts, prefill } = batch;
+    this.#learn(batch, times);
+    const sampling = [...decode, ...shorts];
+    for (const sequence of sampling) sequence.n_past = sequence.tokens.length;
+    if (prefill) prefill.sequence.n_past = prefill.end;
+    if (prefill?.last) sampling.push(prefill.sequence);
+    return sampling.map((sequence, i) => this.#append(sequence, tokens[i]!));
   }
 
-  /** Tokens of a prompt that fit beside `n_decode` decoding sequences. */
-  #prefillBudget(n_decode: number): number {
-    if (n_decode === 0) return this.#n_batch;
-    const left = (this.#tickMs - this.#decodeMs) / this.#msPerPrefillToken;
-    // Round sizes come back, and a plan is kept for each size.
-    const step = PREFILL_MIN;
-    return Math.min(this.#n_batch, Math.max(step, Math.floor(left / step) * step));
+  /** Tokens of prompts that fit beside `n_decode` decoding sequences, and a few in any case. */
+  #promptBudget(n_decode: number): number {
+    const left = (this.#tickMs - (n_decode > 0 ? this.#decodeMs : 0)) / this.#msPerPromptToken;
+    return Math.min(this.#n_batch, Math.max(PIECE_STEP, Math.floor(left)));
+  }
+
+  /** Whether the rest of a prompt joins the shared pass of `batch`; `left` tokens still fit. */
+  #joins(sequence: Sequence, { decode, shorts }: Batch, left: number): boolean {
+    const pass = [...decode, ...shorts, sequence];
+    const isFirst = pass.length === 1;
+    const n_rest = sequence.n_left;
+    if (n_rest > this.#n_short || (n_rest > left && !isFirst)) return false;
+    const n_tokens = pass.reduce((sum, { n_left }) => sum + n_left, 0);
+    return n_tokens * Math.max(...pass.map(({ tokens }) => tokens.length)) <= SHARED_CELLS_MAX;
+  }
+
+  /** What the first prompt that does not join `batch` gets in this tick. */
+  #pieceBeside(
+    { decode, shorts }: Batch,
+    sequence: Sequence,
+    left: number,
+  ): PrefillPiece | undefined {
+    const isShort = sequence.n_left <= this.#n_short;
+    if (shorts.length > 0 && (isShort || left < PIECE_STEP)) return undefined;
+    if (shorts.length === 0 && decode.length === 0) left = this.#n_batch;
+    const { n_past, n_prompt } = sequence;
+    const n = left < PIECE_STEP ? left : Math.floor(left / PIECE_STEP) * PIECE_STEP;
+    const end = Math.min(n_prompt, n_past + n);
+    return { sequence, end, last: end === n_prompt };
+  }
+
+  /** What decoding takes is known from passes without prompts, and what more one with them took. */
+  #learn({ decode, shorts, prefill }: Batch, { sharedMs, prefillMs }: TickTimes): void {
+    if (decode.length > 0 && shorts.length === 0) this.#decodeMs = mean(this.#decodeMs, sharedMs);
+    const n_short = shorts.reduce((sum, { n_left }) => sum + n_left, 0);
+    const n = n_short + (prefill ? prefill.end - prefill.sequence.n_past : 0);
+    if (n === 0) return;
+    const known = decode.length > 0 ? this.#decodeMs : 0;
+    // More may have decoded then than now, so a part of the pass is the prompts' in any case.
+    const least = sharedMs * n_short / (n_short + decode.length) / 4;
+    const shortsMs = n_short > 0 ? Math.max(sharedMs - known, least) : 0;
+    const perToken = Math.max((shortsMs + prefillMs) / n, MS_PER_TOKEN_MIN);
+    this.#msPerPromptToken = mean(this.#msPerPromptToken, perToken);
   }
 
   #append(sequence: Sequence, token: number): Sampled {

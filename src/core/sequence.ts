@@ -58,6 +58,11 @@ export class Sequence {
     return this.tokens.length - this.n_prompt + this.n_resumed;
   }
 
+  /** Tokens that are not in the cache yet: the rest of the prompt, or the one that it decodes. */
+  get n_left(): number {
+    return this.tokens.length - this.n_past;
+  }
+
   /** The prompt is not wholly in the cache yet. */
   get prefilling(): boolean {
     return this.n_past < this.n_prompt;

@@ -1,9 +1,12 @@
 /**
  * Step: one tick on the native side. Batch -> plan -> inputs -> compute -> sample.
  *
+ * In a shared pass every token is a stream of its own to attention, whichever sequence it is of:
+ * all keys and values of a pass are in the cache before its first token attends.
+ *
  * @module
  */
-import type { KvCache } from "../cache/kv_cache.ts";
+import type { KvCache, Span } from "../cache/kv_cache.ts";
 import type { Cancellation, Plan } from "../ggml/backend.ts";
 import type { Library } from "../ggml/library.ts";
 import type { PlanCache } from "../graph/plan.ts";
@@ -12,7 +15,10 @@ import type { Sequence } from "./sequence.ts";
 
 /** What a finished tick gives back. */
 export interface StepResult {
-  /** One token for each decoding sequence in order, then one for a prompt that ended. */
+  /**
+   * One for each decoding sequence in order, then one for each short prompt, then one for a piece
+   * that ended its prompt.
+   */
   tokens: number[];
   times: TickTimes;
 }
@@ -38,37 +44,61 @@ export class Stepper {
   }
 
   /** Computes a batch; undefined when it was aborted because all its sequences were cancelled. */
-  run({ decode, prefill }: Batch): StepResult | undefined {
-    const streams = decode.map((s) => s.stream);
-    if (prefill) streams.push(prefill.sequence.stream);
-    const cancellation = { flags: this.#cancelled, members: Int32Array.from(streams) };
+  run({ decode, shorts, prefill }: Batch): StepResult | undefined {
+    const sharing = [...decode, ...shorts];
+    const all = prefill ? [...sharing, prefill.sequence] : sharing;
+    const members = Int32Array.from(all, ({ stream }) => stream);
+    const cancellation = { flags: this.#cancelled, members };
     const tokens: number[] = [];
     const start = performance.now();
-    if (decode.length > 0) {
-      const plan = this.#decode(decode, cancellation);
-      if (!plan) return undefined;
-      decode.forEach((sequence, row) => tokens.push(this.#sample(plan, row, sequence)));
+    if (sharing.length > 0) {
+      const sampled = this.#share(sharing, shorts.length > 0, cancellation);
+      if (!sampled) return undefined;
+      tokens.push(...sampled);
     }
-    const decoded = performance.now();
+    const shared = performance.now();
     if (prefill) {
       const plan = this.#prefill(prefill, cancellation);
       if (!plan) return undefined;
       if (prefill.last) tokens.push(this.#sample(plan, 0, prefill.sequence));
     }
-    const times = { decodeMs: decoded - start, prefillMs: performance.now() - decoded };
-    return { tokens, times };
+    return { tokens, times: { sharedMs: shared - start, prefillMs: performance.now() - shared } };
   }
 
-  /** One token of each of several sequences. */
-  #decode(sequences: readonly Sequence[], cancellation: Cancellation): Plan | undefined {
-    const n = sequences.length;
-    const spans = sequences.map(({ blocks, n_past }) => ({ blocks, n_past, n_tokens: 1 }));
+  /** All tokens of several sequences that are not in the cache yet, and the next one of each. */
+  #share(
+    sequences: readonly Sequence[],
+    isPadded: boolean,
+    cancellation: Cancellation,
+  ): number[] | undefined {
+    const spans: Span[] = [];
+    const ids: number[] = [];
+    const rows: number[] = []; // of the last token of each sequence
+    for (const { blocks, tokens, n_past } of sequences) {
+      for (let pos = n_past; pos < tokens.length; pos++) {
+        spans.push({ blocks, n_past: pos, n_tokens: 1 });
+        ids.push(tokens[pos]!);
+      }
+      rows.push(spans.length - 1);
+    }
+    // Prompts have any length, and building a plan takes as long as some tokens: round sizes come
+    // back.
+    const n_tokens = isPadded ? Math.ceil(ids.length / PADDED_TO) * PADDED_TO : ids.length;
+    const n_rows = isPadded ? 2 ** Math.ceil(Math.log2(rows.length)) : rows.length;
+    const n_outputs = Math.min(n_rows, n_tokens);
+    // The last token once more: its row has the same bits, so that threads write the same bytes to
+    // the same cell, in any order. Nobody reads what it gives.
+    const places = padded(spans, n_tokens);
     const n_blocks = this.#cache.reserve(spans);
-    const plan = this.#plans.get({ n_tokens: n, n_streams: n, n_blocks, n_outputs: n });
-    plan.set("tokens", Int32Array.from(sequences, (s) => s.tokens[s.n_past]!));
-    plan.set("pos", Int32Array.from(sequences, (s) => s.n_past));
-    this.#cache.place(plan, spans, n_blocks);
-    return plan.compute(cancellation) ? plan : undefined;
+    const plan = this.#plans.get({ n_tokens, n_streams: n_tokens, n_blocks, n_outputs });
+    plan.set("tokens", Int32Array.from(padded(ids, n_tokens)));
+    plan.set("pos", Int32Array.from(places, ({ n_past }) => n_past));
+    this.#cache.place(plan, places, n_blocks);
+    plan.set("out_rows", Int32Array.from(padded(rows, n_outputs)));
+    if (!plan.compute(cancellation)) return undefined;
+    // Where all tokens give logits, none are chosen.
+    const isChosen = plan.reads("out_rows");
+    return sequences.map((s, i) => this.#sample(plan, isChosen ? i : rows[i]!, s));
   }
 
   /** A piece of one prompt. */
@@ -101,6 +131,14 @@ export class Stepper {
       "sample a token",
     );
   }
+}
+
+/** Tokens of a shared pass with prompts are a multiple of it. */
+const PADDED_TO = 8;
+
+/** A list whose last item is repeated until it has `n`. */
+function padded<T>(list: readonly T[], n: number): T[] {
+  return Array.from({ length: n }, (_, i) => list[Math.min(i, list.length - 1)]!);
 }
 
 /** Places in the record of `sluice_sample`. */

@@ -9,11 +9,11 @@ import { Graph, type Tensor, type WeightLookup } from "./record.ts";
 
 /** What makes two batches use the same graph. */
 export interface BatchShape {
-  /** Tokens of the batch, the same number of each sequence. */
+  /** Tokens of the batch, the same number of each stream. */
   n_tokens: number;
-  /** Sequences of the batch. */
+  /** Lists of blocks: one for each sequence, or for each token where their numbers differ. */
   n_streams: number;
-  /** Blocks of the cache that attention reads of each sequence. */
+  /** Blocks of such a list. */
   n_blocks: number;
   /** Tokens whose logits are wanted; 0 only fills the cache. */
   n_outputs: number;

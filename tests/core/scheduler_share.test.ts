@@ -33,7 +33,7 @@ class Machine {
   ms = 0;
   /** Everything that each sequence sampled. */
   readonly sampled = new Map<number, number[]>();
-  /** How much of a prompt each tick computed. */
+  /** How much of prompts each tick computed. */
   readonly pieces: number[] = [];
 
   constructor(options: Partial<SchedulerOptions> = {}) {
@@ -45,18 +45,21 @@ class Machine {
     this.scheduler.admit();
     const batch = this.scheduler.next();
     if (batch === undefined) return undefined;
-    const { decode, prefill } = batch;
+    const { decode, shorts, prefill } = batch;
     const piece = prefill === undefined ? 0 : prefill.end - prefill.sequence.n_past;
+    const sampling = [...decode, ...shorts];
+    const n_short = shorts.reduce((sum, { n_left }) => sum + n_left, 0);
+    const costMs = COST.tick + decode.length * COST.decode + n_short * COST.prefill;
     const times = {
-      decodeMs: decode.length === 0 ? 0 : COST.tick + decode.length * COST.decode,
+      sharedMs: sampling.length === 0 ? 0 : costMs,
       prefillMs: piece * COST.prefill,
     };
-    const sampling = prefill?.last === true ? [...decode, prefill.sequence] : decode;
+    if (prefill?.last === true) sampling.push(prefill.sequence);
     const tokens = sampling.map((sequence) => follow(sequence.tokens));
     const all = this.scheduler.commit(batch, tokens, times);
     for (const { id, token } of all) this.sampled.set(id, [...this.of(id), token]);
-    if (piece > 0) this.pieces.push(piece);
-    this.ms += times.decodeMs + times.prefillMs;
+    if (piece + n_short > 0) this.pieces.push(piece + n_short);
+    this.ms += times.sharedMs + times.prefillMs;
     return all.map(({ id }) => id);
   }
 

@@ -27,6 +27,16 @@ describe("Sequence", () => {
     expect([s.n_sampled, s.runnable]).toEqual([1, false]);
   });
 
+  test("has left what is not in the cache: the rest of its prompt, then the one that it decodes", () => {
+    const s = sequence();
+    expect(s.n_left).toBe(3);
+    s.n_past = 2;
+    expect(s.n_left).toBe(1);
+    s.n_past = 3;
+    s.tokens.push(8);
+    expect(s.n_left).toBe(1);
+  });
+
   test("history() gives the last tokens, prompt included, all of them for -1 and none for 0", () => {
     expect([...sequence().history()]).toEqual([6, 7]);
     expect([...sequence({ repeatLastN: 64 }).history()]).toEqual([5, 6, 7]);

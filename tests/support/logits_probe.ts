@@ -49,24 +49,29 @@ export const DEFAULT: ProbeOptions = {
 /** See the module. */
 export class LogitsProbe implements Disposable {
   readonly hparams: Hparams;
+  readonly library: Library;
+  readonly cache: KvCache;
+  /** Makes a plan, which the caller disposes. */
+  readonly plan: (shape: BatchShape) => Plan;
   readonly #resources: DisposableStack;
-  readonly #cache: KvCache;
   readonly #blocks: number[] = [];
-  readonly #plan: (shape: BatchShape) => Plan;
 
   private constructor(
     hparams: Hparams,
+    library: Library,
     cache: KvCache,
     plan: (shape: BatchShape) => Plan,
     resources: DisposableStack,
   ) {
     this.hparams = hparams;
-    this.#cache = cache;
-    this.#plan = plan;
+    this.library = library;
+    this.cache = cache;
+    this.plan = plan;
     this.#resources = resources;
   }
 
-  static async open(path: string, options: ProbeOptions): Promise<LogitsProbe> {
+  /** A model with a cache for `n_streams` sequences of 512 tokens. */
+  static async open(path: string, options: ProbeOptions, n_streams = 1): Promise<LogitsProbe> {
     using resources = new DisposableStack();
     const gguf = readGguf(path);
     const arch = architecture(gguf.metadata.str("general.architecture"));
@@ -86,24 +91,24 @@ export class LogitsProbe implements Disposable {
         n_layer: hp.n_layer,
         n_embd_kv: hp.n_embd_head * hp.n_head_kv,
         n_ctx: 512,
-        n_streams: 1,
+        n_streams,
         type: cacheType,
       }),
     );
     const plan = (shape: BatchShape) =>
       new Plan(backend, lowered(shape), shape, { weights, cache, flashAttention });
-    return new LogitsProbe(hp, cache, plan, resources.move());
+    return new LogitsProbe(hp, library, cache, plan, resources.move());
   }
 
   /** Logits of every one of `tokens` behind `n_past` earlier ones, a row each. */
   logits(tokens: readonly number[], n_past = 0): Float32Array[] {
     const n = tokens.length;
     const spans = [{ blocks: this.#blocks, n_past, n_tokens: n }];
-    const n_blocks = this.#cache.reserve(spans);
-    using plan = this.#plan({ n_tokens: n, n_streams: 1, n_blocks, n_outputs: n });
+    const n_blocks = this.cache.reserve(spans);
+    using plan = this.plan({ n_tokens: n, n_streams: 1, n_blocks, n_outputs: n });
     plan.set("tokens", Int32Array.from(tokens));
     plan.set("pos", Int32Array.from(tokens, (_, i) => n_past + i));
-    this.#cache.place(plan, spans, n_blocks);
+    this.cache.place(plan, spans, n_blocks);
     plan.compute();
     const { n_vocab } = this.hparams;
     const all = new Float32Array(n * n_vocab);

@@ -63,8 +63,6 @@ export function fileNames(files: readonly SourceFile[]): string[] {
 
 /** Modules of src that no test is named for or imports, with the reason. */
 export const UNTESTED: Readonly<Record<string, string>> = {
-  "src/core/core.ts": "through port.ts, in tests/core/port.test.ts",
-  "src/core/step.ts": "through port.ts, in tests/core/port.test.ts",
   "src/core/worker.ts": "one line; every test of the engine runs it",
   "src/engine/engine.ts": "through Model, in tests/engine/model.test.ts",
   "src/engine/generator.ts": "types only",
