@@ -84,8 +84,7 @@ export class Stepper {
     // Prompts have any length, and building a plan takes as long as some tokens: round sizes come
     // back.
     const n_tokens = isPadded ? Math.ceil(ids.length / PADDED_TO) * PADDED_TO : ids.length;
-    const n_rows = isPadded ? 2 ** Math.ceil(Math.log2(rows.length)) : rows.length;
-    const n_outputs = Math.min(n_rows, n_tokens);
+    const n_outputs = isPadded ? Math.min(powerOfTwo(rows.length), n_tokens) : rows.length;
     // The last token once more: its row has the same bits, so that threads write the same bytes to
     // the same cell, in any order. Nobody reads what it gives.
     const places = padded(spans, n_tokens);
@@ -135,6 +134,11 @@ export class Stepper {
 
 /** Tokens of a shared pass with prompts are a multiple of it. */
 const PADDED_TO = 8;
+
+/** The first that is no less than n, n > 0. */
+function powerOfTwo(n: number): number {
+  return 1 << (32 - Math.clz32(n - 1));
+}
 
 /** A list whose last item is repeated until it has `n`. */
 function padded<T>(list: readonly T[], n: number): T[] {
