@@ -9,7 +9,7 @@ const Format = formats.Format;
 const cpu = builtin.cpu;
 const is_x86 = cpu.arch == .x86_64;
 const has = std.Target.x86.featureSetHas;
-const has_vnni = is_x86 and has(cpu.features, .avx512vnni);
+pub const has_vnni = is_x86 and has(cpu.features, .avx512vnni);
 const has_avx_vnni = is_x86 and has(cpu.features, .avxvnni);
 const has_avx2 = is_x86 and has(cpu.features, .avx2);
 const has_dotprod = !is_x86 and std.Target.aarch64.featureSetHas(cpu.features, .dotprod);
@@ -43,16 +43,34 @@ pub inline fn dots(
     starts: [n_tokens]i32,
 ) [n_tokens]Sums {
     var sums: [n_tokens]Sums = undefined;
-    inline for (&sums, starts, 0..) |*sum, begin, i| {
-        const own = quants[token_words * i ..][0..n];
-        sum.* = if (has_vnni) @splat(begin) else dot(format, n, codes, own, begin);
+    if (has_vnni) {
+        const found = dotsOfPanels(n, n_tokens, 1, .{codes}, quants, starts);
+        inline for (&sums, found) |*sum, of_panels| sum.* = of_panels[0];
+    } else inline for (&sums, starts, 0..) |*sum, begin, i| {
+        sum.* = dot(format, n, codes, quants[token_words * i ..][0..n], begin);
     }
-    if (has_vnni) inline for (codes, 0..) |c, word| {
-        inline for (&sums, 0..) |*sum, i| {
+    return sums;
+}
+
+/// The same of several panels, with AVX-512 VNNI.
+pub inline fn dotsOfPanels(
+    comptime n: usize,
+    comptime n_tokens: usize,
+    comptime n_panels: usize,
+    codes: [n_panels]*const [n]Codes,
+    quants: [*]const i32,
+    starts: [n_tokens]i32,
+) [n_tokens][n_panels]Sums {
+    var sums: [n_tokens][n_panels]Sums = undefined;
+    inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
+    inline for (0..n) |word| {
+        inline for (&sums, 0..) |*own, i| {
             const repeated: Sums = @splat(quants[token_words * i + word]);
-            sum.* = @"llvm.x86.avx512.vpdpbusd.512"(sum.*, @bitCast(c), repeated);
+            inline for (own, codes) |*sum, c| {
+                sum.* = @"llvm.x86.avx512.vpdpbusd.512"(sum.*, @bitCast(c[word]), repeated);
+            }
         }
-    };
+    }
     return sums;
 }
 

@@ -5,16 +5,16 @@
 //! as many as a register holds, with 4 activations that it repeats (dot.zig).
 //!
 //! Activations lie in tiles (tiles.zig), which have what an offset takes away, or what a min adds.
-//! A processor with tiles of its own takes full ones (product_amx.zig).
+//! Where many tokens gain by it, panels are unpacked once for all of them (product_unpacked.zig).
 //!
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
 const builtin = @import("builtin");
-const amx = @import("product_amx.zig");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
 const tiling = @import("tiles.zig");
+const unpacked = @import("product_unpacked.zig");
 
 pub const Share = @import("share.zig").Share;
 const Runs = @import("share.zig").Runs;
@@ -69,13 +69,15 @@ const n_steps = panel_rows / dots.rows;
 const Steps = [n_steps]Step;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
-pub const passes: []const usize = if (amx.is_used)
+pub const passes: []const usize = if (unpacked.tokens_min == tile_tokens)
     &.{ 8, 4, 2, 1 }
 else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Those of them that take turns with one block.
 const at_once = 4;
 /// Tiles that a thread takes at a time where panels are too few to divide.
 const tiles_at_once = 4;
+/// Panels of a thread that are too few to divide.
+const few_panels = 16;
 /// Bytes of panels that stay in the cache while all tiles pass.
 pub const panels_at_once = 64 << 10;
 /// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
@@ -89,18 +91,11 @@ fn multiply(
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
-    const n_full = if (amx.is_used) n_tokens / tile_tokens * tile_tokens else 0;
-    const rest = tiles + tileBytes(weight.n_in, n_full);
-    const n_rest = n_tokens - n_full;
-    const at = n_full * weight.n_out;
-    const more = if (added) |a| a + at else null;
     switch (weight.format) {
-        inline else => |f| {
-            if (n_full > 0) amx.multiplyTiles(f, weight, tiles, n_full, added, sums, share);
-            // Threads may take of each other's shares of one work only.
-            const of_rest = if (n_full > 0) share.alone() else share;
-            multiplyTiles(@This(), f, weight, rest, n_rest, more, sums + at, of_rest);
-        },
+        inline else => |f| if (unpacked.gains(f, n_tokens))
+            unpacked.multiplyTiles(f, weight, tiles, n_tokens, added, sums, share)
+        else
+            multiplyTiles(@This(), f, weight, tiles, n_tokens, added, sums, share),
     }
 }
 
@@ -116,17 +111,17 @@ pub const Parts = struct {
     is_by_tile: bool,
     runs: Runs,
 
-    /// `most` are the most panels of a part, or tiles where a part has all panels.
-    pub fn of(share: Share, n_tiles: usize, n_panels: usize, most: Counts) Parts {
-        // Few panels do not divide evenly; many tiles do.
-        const is_by_tile = n_tiles >= 4 * share.count and n_panels < 16 * share.count;
+    /// `most` are the most panels of a part, or tiles where a part has all panels; fewer than `few`
+    /// panels for each thread do not divide evenly, many tiles do.
+    pub fn of(share: Share, n: Counts, most: Counts, few: usize) Parts {
+        const is_by_tile = n.tiles >= 4 * share.count and n.panels < few * share.count;
         return .{
-            .whole = .{ .tiles = .{ 0, n_tiles }, .panels = .{ 0, n_panels } },
+            .whole = .{ .tiles = .{ 0, n.tiles }, .panels = .{ 0, n.panels } },
             .is_by_tile = is_by_tile,
             .runs = if (is_by_tile)
-                share.runs(n_tiles, most.tiles)
+                share.runs(n.tiles, most.tiles)
             else
-                share.runs(n_panels, most.panels),
+                share.runs(n.panels, most.panels),
         };
     }
 
@@ -153,10 +148,8 @@ pub fn multiplyTiles(
 ) void {
     const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
     const n_at_once = @max(1, kind.panels_at_once / weight.panelBytes());
-    var parts: Parts = .of(share, n_tiles, weight.n_out / panel_rows, .{
-        .tiles = tiles_at_once,
-        .panels = n_at_once,
-    });
+    const n: Parts.Counts = .{ .tiles = n_tiles, .panels = weight.n_out / panel_rows };
+    var parts: Parts = .of(share, n, .{ .tiles = tiles_at_once, .panels = n_at_once }, few_panels);
     while (parts.next()) |part| {
         var from, const end = part.panels;
         while (from < end) : (from += n_at_once) {
@@ -169,7 +162,8 @@ pub fn multiplyTiles(
     }
 }
 
-fn multiplyPart(
+/// The tiles and panels of a part.
+pub fn multiplyPart(
     comptime kind: type,
     comptime format: anytype,
     weight: anytype,
@@ -282,7 +276,7 @@ pub const Activations = struct {
     }
 
     /// What the products of token `i` begin with, so that the offset of the codes is gone at last.
-    inline fn start(a: Activations, comptime format: Format, i: usize) i32 {
+    pub inline fn start(a: Activations, comptime format: Format, i: usize) i32 {
         if (format == .q4_0) return @bitCast(a.number(.start8, i));
         if (comptime !format.isByte() or formats.byte_offset == 0) return dots.start;
         return @bitCast(a.number(.start128, i));

@@ -13,133 +13,35 @@ const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const product = @import("product.zig");
 const tiling = @import("tiles.zig");
+const unpacked = @import("product_unpacked.zig");
 
 const F = formats.F;
 const Format = formats.Format;
+const Chunk = unpacked.Chunk;
 const Products = product.Products;
 const block_len = formats.block_len;
 const panel_rows = formats.panel_rows;
 const tile_tokens = tiling.tile_tokens;
-/// Bytes of a block of a tile of tokens.
-const token_block_bytes = tile_tokens * tiling.token_bytes;
+const token_block_bytes = unpacked.token_block_bytes;
 
 /// Whether the processor that this module is compiled for has the instructions.
 pub const is_used = builtin.cpu.arch == .x86_64 and
     std.Target.x86.featureSetHas(builtin.cpu.features, .amx_int8);
 
-/// Blocks of a panel that are unpacked at once, so that they stay in the nearest cache while tiles
-/// of tokens pass; a multiple of those of a group.
-const chunk_blocks = 32;
-/// Tiles of tokens that pass together: so much of them stays in the next cache while panels pass.
-const tiles_at_once = 16;
-/// Panels that a thread takes at a time.
-const panels_at_once = 8;
-
-/// The panels and tiles of a share, as product.Multiply; all tiles are full.
-pub fn multiplyTiles(
-    comptime format: Format,
-    weight: *const product.Weight,
-    tiles: [*]const u8,
-    n_tokens: usize,
-    added: ?[*]const f32,
-    sums: [*]f32,
-    share: product.Share,
-) void {
-    var parts: product.Parts = .of(share, n_tokens / tile_tokens, weight.n_out / panel_rows, .{
-        .tiles = tiles_at_once,
-        .panels = panels_at_once,
-    });
-    const before = configure(comptime &configOf(format));
-    defer restore(&before);
-    while (parts.next()) |part| {
-        var from, const end = part.tiles;
-        while (from < end) : (from += tiles_at_once) {
-            const some: product.Part = .{
-                .tiles = .{ from, @min(from + tiles_at_once, end) },
-                .panels = part.panels,
-            };
-            multiplyPart(format, weight, tiles, added, sums, some);
-        }
-    }
-}
-
-fn multiplyPart(
-    comptime format: Format,
-    weight: *const product.Weight,
-    tiles: [*]const u8,
-    added: ?[*]const f32,
-    sums: [*]f32,
-    part: product.Part,
-) void {
-    const n_blocks = weight.n_in / block_len;
-    const panel_bytes = weight.panelBytes();
-    const first_tile, const end_tile = part.tiles;
-    var chunk: Chunk(format) = undefined;
-    var first: usize = 0;
-    while (first < n_blocks) : (first += chunk_blocks) {
-        chunk.first = first;
-        chunk.n = @min(chunk_blocks, n_blocks - first);
-        for (part.panels[0]..part.panels[1]) |p| {
-            const panel = weight.panels + p * panel_bytes;
-            chunk.unpack(@alignCast(panel), n_blocks);
-            for (first_tile..end_tile) |t| {
-                const at = t * tile_tokens * weight.n_out + p * panel_rows;
-                const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
-                // Between chunks the sums stay where they go.
-                const is_last = first + chunk.n == n_blocks;
-                const more = if (is_last and added != null) added.? + at else null;
-                const next = if (t == first_tile) panel + panel_bytes else null;
-                multiply(format, &chunk, blocks, sums + at, weight.n_out, more, next);
-            }
-        }
-    }
-}
-
-/// Some blocks of a panel, unpacked.
-fn Chunk(comptime format: Format) type {
-    const per_group = format.blocks();
-    return struct {
-        /// The number of the first block.
-        first: usize,
-        n: usize,
-        codes: [chunk_blocks][8]dots.Codes,
-        scales: [chunk_blocks / per_group]formats.Scales(format),
-
-        const Self = @This();
-
-        fn unpack(chunk: *Self, panel: [*]align(panel_rows) const u8, n_blocks: usize) void {
-            const code_bytes = comptime format.codeBytes() * panel_rows;
-            const side_bytes = comptime formats.sideBytes(format);
-            const sides = panel + n_blocks / per_group * code_bytes;
-            for (chunk.codes[0..chunk.n], chunk.first..) |*to, b| {
-                const group = panel + b / per_group * code_bytes;
-                to.* = formats.codes(format, panel_rows, group, b % per_group);
-                for (to) |*vector| vector.* = withSign(format, vector.*);
-            }
-            const n_groups = chunk.n / per_group;
-            for (chunk.scales[0..n_groups], chunk.first / per_group..) |*to, g| {
-                to.* = formats.scalesOf(format, @alignCast(sides + g * side_bytes));
-            }
-        }
-    };
-}
-
-/// Adds to the sums of a tile of tokens what these blocks give; the first ones begin. The same
-/// blocks of panel `next` are asked for meanwhile.
-fn multiply(
+/// Adds to the sums of a tile of tokens what these blocks give; the first ones begin.
+pub fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
     out: [*]f32,
     n_out: usize,
     added: ?[*]const f32,
-    next: ?[*]const u8,
+    ahead: unpacked.Ahead,
 ) void {
     var sums: [tile_tokens]F = @splat(@splat(0));
     if (chunk.first > 0) {
         inline for (&sums, 0..) |*sum, i| sum.* = out[i * n_out ..][0..panel_rows].*;
     }
-    const ahead = if (next) |panel| panel + chunk.first * blockBytes(format) else null;
     sumBlocks(format, chunk, blocks, &sums, ahead);
     inline for (sums, 0..) |sum, i| {
         const at = i * n_out;
@@ -155,27 +57,23 @@ inline fn sumBlocks(
     chunk: *const Chunk(format),
     blocks: [*]const u8,
     sums: *[tile_tokens]F,
-    ahead: ?[*]const u8,
+    ahead: unpacked.Ahead,
 ) void {
     @setEvalBranchQuota(20_000);
-    const block_bytes = comptime blockBytes(format);
     const per_group = comptime format.blocks();
     var stored: [2]Stored(format) = undefined;
     for (0..chunk.n + 2) |i| {
         switch (@as(u1, @truncate(i))) {
             inline else => |odd| {
                 const at = blocks + i * token_block_bytes;
-                if (i < chunk.n) start(format, odd, at, &chunk.codes[i]);
+                if (i < chunk.n) start(format, odd, at, &chunk.codes[0][i]);
                 if (i > 0 and i <= chunk.n) store(format, 1 - odd, &stored[1 - odd]);
             },
         }
-        if (ahead) |codes| inline for (0..(block_bytes + 63) / 64) |line| {
-            const at = codes + i * block_bytes + 64 * line;
-            @prefetch(at, .{ .locality = 2 });
-        };
+        ahead.ask(format, i);
         if (i < 2) continue;
         const block = i - 2;
-        const scales = &chunk.scales[block / per_group];
+        const scales = &chunk.scales[0][block / per_group];
         const activations: product.Activations =
             .of(blocks + block * token_block_bytes, tile_tokens, 0);
         inline for (sums, 0..) |*sum, t| {
@@ -196,18 +94,13 @@ inline fn sumBlocks(
     }
 }
 
-/// Bytes that the codes of a block take on average: groups share some.
-fn blockBytes(comptime format: Format) usize {
-    return format.codeBytes() * panel_rows / format.blocks();
-}
-
 /// The products of a block of 16 tokens.
 fn Stored(comptime format: Format) type {
     return [format.parts()][tile_tokens]dots.Sums;
 }
 
 /// Codes as values that are scaled: bytes with a sign.
-inline fn withSign(comptime format: Format, codes: dots.Codes) dots.Codes {
+pub inline fn withSign(comptime format: Format, codes: dots.Codes) dots.Codes {
     const offset = if (format == .q4_0) 8 else if (format.isByte()) formats.byte_offset else 0;
     return codes -% @as(dots.Codes, @splat(offset));
 }
@@ -233,20 +126,21 @@ fn configOf(comptime format: Format) Config {
 }
 
 /// Gives what was configured before: ggml configures the tiles of a thread once, for good.
-fn configure(config: *const Config) Config {
+pub fn configure(comptime format: Format) Config {
+    const config = comptime configOf(format);
     var before: Config = undefined;
     asm volatile (
         \\sttilecfg (%[before])
         \\ldtilecfg (%[config])
         :
         : [before] "r" (&before),
-          [config] "r" (config),
+          [config] "r" (&config),
         : .{ .memory = true });
     return before;
 }
 
 /// Where nothing was configured, this lets the tiles go.
-fn restore(before: *const Config) void {
+pub fn restore(before: *const Config) void {
     asm volatile ("ldtilecfg (%[before])"
         :
         : [before] "r" (before),

@@ -18,11 +18,6 @@ pub const Share = extern struct {
         return .{ n * share.index / share.count, n * (share.index + 1) / share.count };
     }
 
-    /// The same without taking of others, and without others that take of it.
-    pub fn alone(share: Share) Share {
-        return .{ .index = share.index, .count = share.count };
-    }
-
     /// This share of n units, at most `at_once` at a time, and then what others have left of
     /// theirs: another program, or another thread of the same core, may slow one down at any time.
     pub fn runs(share: Share, n: usize, at_once: usize) Runs {

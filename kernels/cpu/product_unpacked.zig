@@ -1,0 +1,292 @@
+//! Products of many tokens: some blocks of some panels are unpacked once, and then all tiles of
+//! tokens pass. What is done with sums is product.zig's, so that an output has the bits that it has
+//! with any other number of tokens.
+//!
+//! Unpacked panels stand side by side in registers: what an instruction repeats of a token's
+//! activations is read once for all of them, for a processor reads hardly more often than it
+//! multiplies. One with tiles of its own takes a panel and a tile of tokens (product_amx.zig).
+const std = @import("std");
+const amx = @import("product_amx.zig");
+const dots = @import("dot.zig");
+const formats = @import("format.zig");
+const product = @import("product.zig");
+const tiling = @import("tiles.zig");
+
+const F = formats.F;
+const Format = formats.Format;
+const Part = product.Part;
+const Weight = product.Weight;
+const block_len = formats.block_len;
+const panel_rows = formats.panel_rows;
+const tile_tokens = tiling.tile_tokens;
+
+/// Whether the processor that this module is compiled for gains by it.
+const is_used = amx.is_used or dots.has_vnni;
+/// Tokens from which on it gains.
+pub const tokens_min = if (amx.is_used) tile_tokens else 8 * tile_tokens;
+
+/// Whether products of so many tokens gain by it. Q8_0 is what it would be unpacked to.
+pub inline fn gains(comptime format: Format, n_tokens: usize) bool {
+    return is_used and (amx.is_used or format != .q8_0) and n_tokens >= tokens_min;
+}
+
+/// Panels that are unpacked together.
+const n_panels = if (amx.is_used) 1 else 2;
+/// Most blocks of a panel that are unpacked at once, so that they stay in the nearest cache while
+/// tiles of tokens pass; a multiple of those of a group.
+const chunk_blocks = if (amx.is_used) 32 else 24;
+/// Most tiles of tokens that pass together: so much of them stays in the next cache while panels
+/// pass.
+const tiles_most = 16;
+/// Units of a share: panels that are unpacked together, or so many tiles that this is worth it.
+const unit_tiles = 4;
+/// Units of panels that a thread takes at a time.
+const panels_at_once = 8 / n_panels;
+/// Units of panels of a thread that are too few to divide.
+const few_panels = 16 / n_panels;
+/// Bytes of a block of a tile of tokens.
+pub const token_block_bytes = tile_tokens * tiling.token_bytes;
+
+/// The panels and tiles of a share, as product.Multiply.
+pub fn multiplyTiles(
+    comptime format: Format,
+    weight: *const Weight,
+    tiles: [*]const u8,
+    n_tokens: usize,
+    added: ?[*]const f32,
+    sums: [*]f32,
+    share: product.Share,
+) void {
+    const n_tiles = ceil(n_tokens, tile_tokens);
+    const panels = weight.n_out / panel_rows;
+    const tiles_at_once = evenly(n_tiles, tiles_most);
+    const n: product.Parts.Counts = .{
+        .tiles = ceil(n_tiles, unit_tiles),
+        .panels = ceil(panels, n_panels),
+    };
+    const most: product.Parts.Counts = .{
+        .tiles = ceil(tiles_at_once, unit_tiles),
+        .panels = panels_at_once,
+    };
+    var parts: product.Parts = .of(share, n, most, few_panels);
+    const before = if (amx.is_used) amx.configure(format);
+    defer if (amx.is_used) amx.restore(&before);
+    while (parts.next()) |part| {
+        var from = unit_tiles * part.tiles[0];
+        const end = @min(unit_tiles * part.tiles[1], n_tiles);
+        while (from < end) : (from += tiles_at_once) {
+            const some: Part = .{
+                .tiles = .{ from, @min(from + tiles_at_once, end) },
+                .panels = .{ n_panels * part.panels[0], @min(n_panels * part.panels[1], panels) },
+            };
+            multiplyPart(format, weight, tiles, n_tokens, added, sums, some);
+        }
+    }
+}
+
+/// Full tiles with panels that are unpacked; what is left of both as with few tokens.
+fn multiplyPart(
+    comptime format: Format,
+    weight: *const Weight,
+    tiles: [*]const u8,
+    n_tokens: usize,
+    added: ?[*]const f32,
+    sums: [*]f32,
+    part: Part,
+) void {
+    const first_tile, const end_tile = part.tiles;
+    const end_full = @min(end_tile, n_tokens / tile_tokens);
+    var p, const end = part.panels;
+    while (p + n_panels <= end) : (p += n_panels) {
+        multiplyPanels(format, weight, tiles, added, sums, p, .{ first_tile, end_full });
+        product.multiplyPart(product, format, weight, tiles, n_tokens, added, sums, .{
+            .tiles = .{ end_full, end_tile },
+            .panels = .{ p, p + n_panels },
+        });
+    }
+    product.multiplyPart(product, format, weight, tiles, n_tokens, added, sums, .{
+        .tiles = part.tiles,
+        .panels = .{ p, end },
+    });
+}
+
+/// Panels from `p` on with some full tiles.
+fn multiplyPanels(
+    comptime format: Format,
+    weight: *const Weight,
+    tiles: [*]const u8,
+    added: ?[*]const f32,
+    sums: [*]f32,
+    p: usize,
+    of_tiles: [2]usize,
+) void {
+    const n_blocks = weight.n_in / block_len;
+    const panel_bytes = weight.panelBytes();
+    const block_bytes = comptime format.groupBytes() * panel_rows / format.blocks();
+    const kernel = if (amx.is_used) amx else @This();
+    const first_tile, const end_tile = of_tiles;
+    const per_group = comptime format.blocks();
+    const step = per_group * evenly(n_blocks / per_group, chunk_blocks / per_group);
+    var chunk: Chunk(format) = undefined;
+    var first: usize = 0;
+    while (first < n_blocks) : (first += step) {
+        const panels = weight.panels + p * panel_bytes;
+        chunk.first = first;
+        chunk.n = @min(step, n_blocks - first);
+        inline for (0..n_panels) |i| {
+            chunk.unpack(i, @alignCast(panels + i * panel_bytes), n_blocks);
+        }
+        for (first_tile..end_tile) |t| {
+            const at = t * tile_tokens * weight.n_out + p * panel_rows;
+            const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
+            // Between chunks the sums stay where they go.
+            const is_last = first + chunk.n == n_blocks;
+            const more = if (is_last and added != null) added.? + at else null;
+            // The same blocks of the next panels are asked for while the first tile passes.
+            const next = panels + n_panels * panel_bytes + first * block_bytes;
+            const asked: Ahead = .{ .at = next, .step = panel_bytes };
+            const ahead: Ahead = if (t == first_tile) asked else .nothing;
+            kernel.multiplyTile(format, &chunk, blocks, sums + at, weight.n_out, more, ahead);
+        }
+    }
+}
+
+/// How many of `n` to take at once, at most `most`, so that the last ones are not far fewer.
+fn evenly(n: usize, most: usize) usize {
+    return ceil(n, @max(1, ceil(n, most)));
+}
+
+fn ceil(n: usize, of: usize) usize {
+    return (n + of - 1) / of;
+}
+
+/// Blocks of panels that will be wanted soon.
+pub const Ahead = struct {
+    /// The first of the first panel.
+    at: ?[*]const u8,
+    /// Bytes from panel to panel.
+    step: usize,
+
+    pub const nothing: Ahead = .{ .at = null, .step = 0 };
+
+    /// Asks for block `i` of each.
+    pub inline fn ask(ahead: Ahead, comptime format: Format, i: usize) void {
+        const bytes = comptime format.groupBytes() * panel_rows / format.blocks();
+        const at = ahead.at orelse return;
+        inline for (0..n_panels) |p| {
+            inline for (0..(bytes + 63) / 64) |line| {
+                @prefetch(at + p * ahead.step + i * bytes + 64 * line, .{ .locality = 2 });
+            }
+        }
+    }
+};
+
+/// Some blocks of panels, unpacked.
+pub fn Chunk(comptime format: Format) type {
+    const per_group = format.blocks();
+    return struct {
+        /// The number of the first block.
+        first: usize,
+        n: usize,
+        codes: [n_panels][chunk_blocks][8]dots.Codes,
+        scales: [n_panels][chunk_blocks / per_group]formats.Scales(format),
+
+        const Self = @This();
+
+        fn unpack(
+            chunk: *Self,
+            p: usize,
+            panel: [*]align(panel_rows) const u8,
+            n_blocks: usize,
+        ) void {
+            const code_bytes = comptime format.codeBytes() * panel_rows;
+            const side_bytes = comptime formats.sideBytes(format);
+            const sides = panel + n_blocks / per_group * code_bytes;
+            for (chunk.codes[p][0..chunk.n], chunk.first..) |*to, b| {
+                const group = panel + b / per_group * code_bytes;
+                to.* = formats.codes(format, panel_rows, group, b % per_group);
+                if (amx.is_used) for (to) |*vector| {
+                    vector.* = amx.withSign(format, vector.*);
+                };
+            }
+            const n_groups = chunk.n / per_group;
+            for (chunk.scales[p][0..n_groups], chunk.first / per_group..) |*to, g| {
+                to.* = formats.scalesOf(format, @alignCast(sides + g * side_bytes));
+            }
+        }
+    };
+}
+
+/// Adds to the sums of a tile of tokens what these blocks give; the first ones begin.
+fn multiplyTile(
+    comptime format: Format,
+    chunk: *const Chunk(format),
+    blocks: [*]const u8,
+    out: [*]f32,
+    n_out: usize,
+    added: ?[*]const f32,
+    ahead: Ahead,
+) void {
+    const n = comptime if (format.isHalved()) 4 else 8;
+    var first: usize = 0;
+    while (first < tile_tokens) : (first += n) {
+        var sums: [n][n_panels]F = @splat(@splat(@splat(0)));
+        if (chunk.first > 0) {
+            inline for (&sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
+                sum.* = out[(first + i) * n_out + p * panel_rows ..][0..panel_rows].*;
+            };
+        }
+        sumBlocks(format, n, chunk, blocks, first, &sums, if (first == 0) ahead else .nothing);
+        inline for (sums, 0..) |own, i| inline for (own, 0..) |sum, p| {
+            const at = (first + i) * n_out + p * panel_rows;
+            (out + at)[0..panel_rows].* =
+                if (added) |a| sum + @as(F, a[at..][0..panel_rows].*) else sum;
+        };
+    }
+}
+
+inline fn sumBlocks(
+    comptime format: Format,
+    comptime n_tokens: usize,
+    chunk: *const Chunk(format),
+    blocks: [*]const u8,
+    first: usize,
+    sums: *[n_tokens][n_panels]F,
+    ahead: Ahead,
+) void {
+    @setEvalBranchQuota(20_000);
+    const per_group = comptime format.blocks();
+    const n_words = comptime 8 / format.parts();
+    for (0..chunk.n) |b| {
+        ahead.ask(format, b);
+        const activations: product.Activations =
+            .of(blocks + b * token_block_bytes, tile_tokens, first);
+        var starts: [n_tokens]i32 = undefined;
+        inline for (&starts, 0..) |*start, i| start.* = activations.start(format, i);
+        var found: [format.parts()][n_tokens][n_panels]dots.Sums = undefined;
+        inline for (&found, 0..) |*some, at| {
+            var codes: [n_panels]*const [n_words]dots.Codes = undefined;
+            inline for (&codes, 0..) |*own, p| {
+                own.* = chunk.codes[p][b][n_words * at ..][0..n_words];
+            }
+            const quants = activations.quants + n_words * at;
+            some.* = dots.dotsOfPanels(n_words, n_tokens, n_panels, codes, quants, starts);
+        }
+        inline for (sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
+            var products: product.Products(format) = undefined;
+            inline for (&products, found) |*to, some| to.* = some[i][p];
+            const scales = &chunk.scales[p][b / per_group];
+            sum.* = product.addProducts(
+                format,
+                dots.start,
+                sum.*,
+                products,
+                scales,
+                b % per_group,
+                0,
+                activations,
+                i,
+            );
+        };
+    }
+}
