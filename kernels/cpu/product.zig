@@ -228,14 +228,20 @@ pub inline fn sumBlocks(
     const code_bytes = comptime format.codeBytes() * panel_rows;
     const per_group = comptime format.blocks();
     const step_bytes = comptime format.groupBytes() * panel_rows / per_group;
+    const side_bytes = comptime formats.sideBytes(format);
     const n_groups = n_blocks / per_group;
+    const panel_bytes = n_blocks * step_bytes;
+    // Its scales lie farther off than what is asked for, so those of the next are asked for early.
+    const is_long = panel_bytes > prefetch_bytes;
     const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_groups * code_bytes);
     var sums: [n_tokens]Steps = @splat(@splat(@splat(0)));
     var block = tile;
     for (0..n_groups) |g| {
-        const group: [*]align(panel_rows) const u8 =
-            @alignCast(sides + g * comptime formats.sideBytes(format));
+        const group: [*]align(panel_rows) const u8 = @alignCast(sides + g * side_bytes);
         const scales = formats.scalesOf(format, group);
+        if (is_long) inline for (0..(side_bytes + 63) / 64) |i| {
+            @prefetch(group + panel_bytes + 64 * i, .{ .locality = 2 });
+        };
         for (0..per_group) |part| {
             // Panels lie behind one another, so this reaches into the next ones too.
             const ahead = panel + (g * per_group + part) * step_bytes + prefetch_bytes;
