@@ -87,9 +87,15 @@ fn multiply(
     sums: [*]f32,
     share: product.Share,
 ) callconv(.c) void {
-    const run = product.multiplyTiles;
+    const work: product.Work(Weight) = .{
+        .weight = weight,
+        .tiles = tiles,
+        .n_tokens = n_tokens,
+        .added = added,
+        .sums = sums,
+    };
     switch (weight.format) {
-        inline else => |f| run(@This(), f, weight, tiles, n_tokens, added, sums, share),
+        inline else => |f| product.multiplyTiles(@This(), f, &work, share),
     }
 }
 

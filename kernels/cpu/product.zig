@@ -91,13 +91,73 @@ fn multiply(
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
+    const work: Work(Weight) = .{
+        .weight = weight,
+        .tiles = tiles,
+        .n_tokens = n_tokens,
+        .added = added,
+        .sums = sums,
+    };
     switch (weight.format) {
         inline else => |f| if (unpacked.gains(f, n_tokens))
-            unpacked.multiplyTiles(f, weight, tiles, n_tokens, added, sums, share)
+            unpacked.multiplyTiles(f, &work, share)
         else
-            multiplyTiles(@This(), f, weight, tiles, n_tokens, added, sums, share),
+            multiplyTiles(@This(), f, &work, share),
     }
 }
+
+/// What is multiplied with what, and where the sums go; see Multiply.
+pub fn Work(comptime W: type) type {
+    return struct {
+        weight: *const W,
+        tiles: [*]const u8,
+        n_tokens: usize,
+        added: ?[*]const f32,
+        sums: [*]f32,
+
+        const Self = @This();
+
+        pub fn counts(work: *const Self) Parts.Counts {
+            return .{
+                .tiles = (work.n_tokens + tile_tokens - 1) / tile_tokens,
+                .panels = work.weight.n_out / panel_rows,
+            };
+        }
+
+        pub fn panel(work: *const Self, p: usize) [*]align(panel_rows) const u8 {
+            return @alignCast(work.weight.panels + p * work.weight.panelBytes());
+        }
+
+        /// Where the sums of a tile and a panel go.
+        pub fn place(work: *const Self, t: usize, p: usize) Place {
+            const at = t * tile_tokens * work.weight.n_out + p * panel_rows;
+            return .{
+                .sums = work.sums + at,
+                .added = if (work.added) |added| added + at else null,
+                .n_out = work.weight.n_out,
+            };
+        }
+    };
+}
+
+/// Where the sums of some tokens and panels go.
+pub const Place = struct {
+    sums: [*]f32,
+    added: ?[*]const f32,
+    n_out: usize,
+
+    /// Puts the sums of token `i` and panel `p`, added to what is there to be added.
+    pub inline fn put(place: Place, i: usize, p: usize, sum: F) void {
+        const at = i * place.n_out + p * panel_rows;
+        (place.sums + at)[0..panel_rows].* =
+            if (place.added) |added| sum + @as(F, added[at..][0..panel_rows].*) else sum;
+    }
+
+    /// What was put there.
+    pub inline fn get(place: Place, i: usize, p: usize) F {
+        return place.sums[i * place.n_out + p * panel_rows ..][0..panel_rows].*;
+    }
+};
 
 /// Tiles and panels that a thread multiplies with each other: first and end.
 pub const Part = struct {
@@ -139,25 +199,19 @@ pub const Parts = struct {
 pub fn multiplyTiles(
     comptime kind: type,
     comptime format: anytype,
-    weight: anytype,
-    tiles: [*]const u8,
-    n_tokens: usize,
-    added: ?[*]const f32,
-    sums: [*]f32,
+    work: anytype,
     share: Share,
 ) void {
-    const n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
-    const n_at_once = @max(1, kind.panels_at_once / weight.panelBytes());
-    const n: Parts.Counts = .{ .tiles = n_tiles, .panels = weight.n_out / panel_rows };
-    var parts: Parts = .of(share, n, .{ .tiles = tiles_at_once, .panels = n_at_once }, few_panels);
+    const n_at_once = @max(1, kind.panels_at_once / work.weight.panelBytes());
+    const most: Parts.Counts = .{ .tiles = tiles_at_once, .panels = n_at_once };
+    var parts: Parts = .of(share, work.counts(), most, few_panels);
     while (parts.next()) |part| {
         var from, const end = part.panels;
         while (from < end) : (from += n_at_once) {
-            const some: Part = .{
+            multiplyPart(kind, format, work, .{
                 .tiles = part.tiles,
                 .panels = .{ from, @min(from + n_at_once, end) },
-            };
-            multiplyPart(kind, format, weight, tiles, n_tokens, added, sums, some);
+            });
         }
     }
 }
@@ -166,23 +220,16 @@ pub fn multiplyTiles(
 pub fn multiplyPart(
     comptime kind: type,
     comptime format: anytype,
-    weight: anytype,
-    tiles: [*]const u8,
-    n_tokens: usize,
-    added: ?[*]const f32,
-    sums: [*]f32,
+    work: anytype,
     part: Part,
 ) void {
-    const panel_bytes = weight.panelBytes();
-    const tile_bytes = kind.tileBytes(weight.n_in, tile_tokens);
+    const n_in = work.weight.n_in;
+    const tile_bytes = kind.tileBytes(n_in, tile_tokens);
     for (part.tiles[0]..part.tiles[1]) |t| {
-        const n: usize = @min(tile_tokens, n_tokens - t * tile_tokens);
+        const n: usize = @min(tile_tokens, work.n_tokens - t * tile_tokens);
+        const tile = work.tiles + t * tile_bytes;
         for (part.panels[0]..part.panels[1]) |p| {
-            const at = t * tile_tokens * weight.n_out + p * panel_rows;
-            const more = if (added) |a| a + at else null;
-            const panel = weight.panels + p * panel_bytes;
-            const tile = tiles + t * tile_bytes;
-            multiplyTile(kind, format, @alignCast(panel), weight, tile, n, more, sums + at);
+            multiplyTile(kind, format, work.panel(p), n_in / block_len, tile, n, work.place(t, p));
         }
     }
 }
@@ -192,24 +239,17 @@ fn multiplyTile(
     comptime kind: type,
     comptime format: anytype,
     panel: [*]align(panel_rows) const u8,
-    weight: anytype,
+    n_blocks: usize,
     tile: [*]const u8,
     n: usize,
-    added: ?[*]const f32,
-    out: [*]f32,
+    place: Place,
 ) void {
     @setEvalBranchQuota(20_000);
     var done: usize = 0;
-    const n_blocks = weight.n_in / block_len;
     inline for (kind.passes) |pass| {
         while (n - done >= pass) : (done += pass) {
             const sums = kind.sumBlocks(format, pass, panel, n_blocks, tile, n, done);
-            inline for (sums, 0..) |steps, i| {
-                const at = (done + i) * weight.n_out;
-                const sum: F = @bitCast(steps);
-                (out + at)[0..panel_rows].* =
-                    if (added) |a| sum + @as(F, a[at..][0..panel_rows].*) else sum;
-            }
+            inline for (sums, 0..) |steps, i| place.put(done + i, 0, @bitCast(steps));
         }
     }
 }

@@ -5,8 +5,8 @@
 //! A block of a tile of tokens is a matrix of 16 tokens and 32 quants as it lies there; a block of
 //! a panel is one of 8 times 4 codes of 16 rows once its codes are bytes with a sign.
 //!
-//! Sizes of chunks and the order of loops are estimates: nobody has measured them on such a
-//! processor yet.
+//! The order of its steps and the sizes that product_unpacked.zig has for it are estimates: nobody
+//! has measured them on such a processor yet.
 const std = @import("std");
 const builtin = @import("builtin");
 const dots = @import("dot.zig");
@@ -33,21 +33,15 @@ pub fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    out: [*]f32,
-    n_out: usize,
-    added: ?[*]const f32,
+    place: product.Place,
     ahead: unpacked.Ahead,
 ) void {
     var sums: [tile_tokens]F = @splat(@splat(0));
     if (chunk.first > 0) {
-        inline for (&sums, 0..) |*sum, i| sum.* = out[i * n_out ..][0..panel_rows].*;
+        inline for (&sums, 0..) |*sum, i| sum.* = place.get(i, 0);
     }
     sumBlocks(format, chunk, blocks, &sums, ahead);
-    inline for (sums, 0..) |sum, i| {
-        const at = i * n_out;
-        (out + at)[0..panel_rows].* =
-            if (added) |a| sum + @as(F, a[at..][0..panel_rows].*) else sum;
-    }
+    inline for (sums, 0..) |sum, i| place.put(i, 0, sum);
 }
 
 /// A product takes long: while one is computed, the one before it is stored, and the one before

@@ -14,8 +14,9 @@ const tiling = @import("tiles.zig");
 
 const F = formats.F;
 const Format = formats.Format;
+const Counts = product.Parts.Counts;
 const Part = product.Part;
-const Weight = product.Weight;
+const Work = product.Work(product.Weight);
 const block_len = formats.block_len;
 const panel_rows = formats.panel_rows;
 const tile_tokens = tiling.tile_tokens;
@@ -47,106 +48,70 @@ const few_panels = 16 / n_panels;
 /// Bytes of a block of a tile of tokens.
 pub const token_block_bytes = tile_tokens * tiling.token_bytes;
 
-/// The panels and tiles of a share, as product.Multiply.
-pub fn multiplyTiles(
-    comptime format: Format,
-    weight: *const Weight,
-    tiles: [*]const u8,
-    n_tokens: usize,
-    added: ?[*]const f32,
-    sums: [*]f32,
-    share: product.Share,
-) void {
-    const n_tiles = ceil(n_tokens, tile_tokens);
-    const panels = weight.n_out / panel_rows;
-    const tiles_at_once = evenly(n_tiles, tiles_most);
-    const n: product.Parts.Counts = .{
-        .tiles = ceil(n_tiles, unit_tiles),
-        .panels = ceil(panels, n_panels),
+/// The panels and tiles of a share.
+pub fn multiplyTiles(comptime format: Format, work: *const Work, share: product.Share) void {
+    const all = work.counts();
+    const tiles_at_once = evenly(all.tiles, tiles_most);
+    const n: Counts = .{
+        .tiles = ceil(all.tiles, unit_tiles),
+        .panels = ceil(all.panels, n_panels),
     };
-    const most: product.Parts.Counts = .{
-        .tiles = ceil(tiles_at_once, unit_tiles),
-        .panels = panels_at_once,
-    };
+    const most: Counts = .{ .tiles = ceil(tiles_at_once, unit_tiles), .panels = panels_at_once };
     var parts: product.Parts = .of(share, n, most, few_panels);
     const before = if (amx.is_used) amx.configure(format);
     defer if (amx.is_used) amx.restore(&before);
     while (parts.next()) |part| {
+        const first_panel, const end_panel = part.panels;
         var from = unit_tiles * part.tiles[0];
-        const end = @min(unit_tiles * part.tiles[1], n_tiles);
+        const end = @min(unit_tiles * part.tiles[1], all.tiles);
         while (from < end) : (from += tiles_at_once) {
-            const some: Part = .{
+            multiplyPart(format, work, .{
                 .tiles = .{ from, @min(from + tiles_at_once, end) },
-                .panels = .{ n_panels * part.panels[0], @min(n_panels * part.panels[1], panels) },
-            };
-            multiplyPart(format, weight, tiles, n_tokens, added, sums, some);
+                .panels = .{ n_panels * first_panel, @min(n_panels * end_panel, all.panels) },
+            });
         }
     }
 }
 
 /// Full tiles with panels that are unpacked; what is left of both as with few tokens.
-fn multiplyPart(
-    comptime format: Format,
-    weight: *const Weight,
-    tiles: [*]const u8,
-    n_tokens: usize,
-    added: ?[*]const f32,
-    sums: [*]f32,
-    part: Part,
-) void {
+fn multiplyPart(comptime format: Format, work: *const Work, part: Part) void {
     const first_tile, const end_tile = part.tiles;
-    const end_full = @min(end_tile, n_tokens / tile_tokens);
+    const end_full = @min(end_tile, work.n_tokens / tile_tokens);
     var p, const end = part.panels;
     while (p + n_panels <= end) : (p += n_panels) {
-        multiplyPanels(format, weight, tiles, added, sums, p, .{ first_tile, end_full });
-        product.multiplyPart(product, format, weight, tiles, n_tokens, added, sums, .{
+        multiplyPanels(format, work, p, .{ first_tile, end_full });
+        product.multiplyPart(product, format, work, .{
             .tiles = .{ end_full, end_tile },
             .panels = .{ p, p + n_panels },
         });
     }
-    product.multiplyPart(product, format, weight, tiles, n_tokens, added, sums, .{
-        .tiles = part.tiles,
-        .panels = .{ p, end },
-    });
+    product.multiplyPart(product, format, work, .{ .tiles = part.tiles, .panels = .{ p, end } });
 }
 
 /// Panels from `p` on with some full tiles.
-fn multiplyPanels(
-    comptime format: Format,
-    weight: *const Weight,
-    tiles: [*]const u8,
-    added: ?[*]const f32,
-    sums: [*]f32,
-    p: usize,
-    of_tiles: [2]usize,
-) void {
-    const n_blocks = weight.n_in / block_len;
-    const panel_bytes = weight.panelBytes();
-    const block_bytes = comptime format.groupBytes() * panel_rows / format.blocks();
-    const kernel = if (amx.is_used) amx else @This();
-    const first_tile, const end_tile = of_tiles;
+fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [2]usize) void {
+    const n_blocks = work.weight.n_in / block_len;
+    const panel_bytes = work.weight.panelBytes();
     const per_group = comptime format.blocks();
+    const block_bytes = comptime format.groupBytes() * panel_rows / per_group;
+    const kernel = if (amx.is_used) amx else @This();
     const step = per_group * evenly(n_blocks / per_group, chunk_blocks / per_group);
     var chunk: Chunk(format) = undefined;
     var first: usize = 0;
     while (first < n_blocks) : (first += step) {
-        const panels = weight.panels + p * panel_bytes;
         chunk.first = first;
         chunk.n = @min(step, n_blocks - first);
-        inline for (0..n_panels) |i| {
-            chunk.unpack(i, @alignCast(panels + i * panel_bytes), n_blocks);
-        }
-        for (first_tile..end_tile) |t| {
-            const at = t * tile_tokens * weight.n_out + p * panel_rows;
-            const blocks = tiles + (t * n_blocks + first) * token_block_bytes;
+        inline for (0..n_panels) |i| chunk.unpack(i, work.panel(p + i), n_blocks);
+        for (tiles[0]..tiles[1]) |t| {
+            const blocks = work.tiles + (t * n_blocks + first) * token_block_bytes;
             // Between chunks the sums stay where they go.
-            const is_last = first + chunk.n == n_blocks;
-            const more = if (is_last and added != null) added.? + at else null;
+            var place = work.place(t, p);
+            if (first + chunk.n < n_blocks) place.added = null;
             // The same blocks of the next panels are asked for while the first tile passes.
-            const next = panels + n_panels * panel_bytes + first * block_bytes;
+            const next = work.panel(p + n_panels) + first * block_bytes;
             const asked: Ahead = .{ .at = next, .step = panel_bytes };
-            const ahead: Ahead = if (t == first_tile) asked else .nothing;
-            kernel.multiplyTile(format, &chunk, blocks, sums + at, weight.n_out, more, ahead);
+            const ahead: Ahead = if (t == tiles[0]) asked else .nothing;
+            kernel.multiplyTile(format, &chunk, blocks, place, ahead);
         }
     }
 }
@@ -222,9 +187,7 @@ fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    out: [*]f32,
-    n_out: usize,
-    added: ?[*]const f32,
+    place: product.Place,
     ahead: Ahead,
 ) void {
     const n = comptime if (format.isHalved()) 4 else 8;
@@ -233,14 +196,12 @@ fn multiplyTile(
         var sums: [n][n_panels]F = @splat(@splat(@splat(0)));
         if (chunk.first > 0) {
             inline for (&sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
-                sum.* = out[(first + i) * n_out + p * panel_rows ..][0..panel_rows].*;
+                sum.* = place.get(first + i, p);
             };
         }
         sumBlocks(format, n, chunk, blocks, first, &sums, if (first == 0) ahead else .nothing);
         inline for (sums, 0..) |own, i| inline for (own, 0..) |sum, p| {
-            const at = (first + i) * n_out + p * panel_rows;
-            (out + at)[0..panel_rows].* =
-                if (added) |a| sum + @as(F, a[at..][0..panel_rows].*) else sum;
+            place.put(first + i, p, sum);
         };
     }
 }
