@@ -14,7 +14,6 @@ const tiling = @import("tiles.zig");
 
 const F = formats.F;
 const Format = formats.Format;
-const Counts = product.Parts.Counts;
 const Part = product.Part;
 const Work = product.Work(product.Weight);
 const block_len = formats.block_len;
@@ -37,38 +36,41 @@ const n_panels = if (amx.is_used) 1 else 2;
 /// tiles of tokens pass; a multiple of those of a group.
 const chunk_blocks = if (amx.is_used) 32 else 24;
 /// Most tiles of tokens that pass together: so much of them stays in the next cache while panels
-/// pass.
+/// pass. Fewer do where panels are too few to divide, but so many that unpacking is worth it.
 const tiles_most = 16;
-/// Units of a share: panels that are unpacked together, or so many tiles that this is worth it.
-const unit_tiles = 4;
-/// Units of panels that a thread takes at a time.
-const panels_at_once = 8 / n_panels;
-/// Units of panels of a thread that are too few to divide.
-const few_panels = 16 / n_panels;
+const tiles_least = 4;
+/// Units of a thread that divide evenly enough.
+const units_least = 16;
+/// Units that a thread takes at a time.
+const units_at_once = 8 / n_panels;
 /// Bytes of a block of a tile of tokens.
 pub const token_block_bytes = tile_tokens * tiling.token_bytes;
 
-/// The panels and tiles of a share.
+/// The panels and tiles of a share. A unit has the panels that are unpacked together and the tiles
+/// that pass together.
 pub fn multiplyTiles(comptime format: Format, work: *const Work, share: product.Share) void {
     const all = work.counts();
-    const tiles_at_once = evenly(all.tiles, tiles_most);
-    const n: Counts = .{
-        .tiles = ceil(all.tiles, unit_tiles),
-        .panels = ceil(all.panels, n_panels),
-    };
-    const most: Counts = .{ .tiles = ceil(tiles_at_once, unit_tiles), .panels = panels_at_once };
-    var parts: product.Parts = .of(share, n, most, few_panels);
+    const across = ceil(all.panels, n_panels);
+    const down = std.math.clamp(
+        ceil(units_least * share.count, across),
+        ceil(all.tiles, tiles_most),
+        ceil(all.tiles, tiles_least),
+    );
+    const n_tiles = ceil(all.tiles, down);
     const before = if (amx.is_used) amx.configure(format);
     defer if (amx.is_used) amx.restore(&before);
-    while (parts.next()) |part| {
-        const first_panel, const end_panel = part.panels;
-        var from = unit_tiles * part.tiles[0];
-        const end = @min(unit_tiles * part.tiles[1], all.tiles);
-        while (from < end) : (from += tiles_at_once) {
+    var runs = share.runs(across * ceil(all.tiles, n_tiles), units_at_once);
+    while (runs.next()) |run| {
+        var unit, const end = run;
+        while (unit < end) {
+            const first = unit % across;
+            const n = @min(end - unit, across - first);
+            const tile = unit / across * n_tiles;
             multiplyPart(format, work, .{
-                .tiles = .{ from, @min(from + tiles_at_once, end) },
-                .panels = .{ n_panels * first_panel, @min(n_panels * end_panel, all.panels) },
+                .tiles = .{ tile, @min(tile + n_tiles, all.tiles) },
+                .panels = .{ n_panels * first, @min(n_panels * (first + n), all.panels) },
             });
+            unit += n;
         }
     }
 }
