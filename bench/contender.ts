@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { LinearLine } from "./linear.ts";
 import type { ProcessGroup } from "./process_group.ts";
 
 /** What to generate, always greedy and past the end token. */
@@ -49,10 +50,10 @@ export interface Entrant {
   readonly rivals: readonly string[];
   start(): Promise<Contender>;
   /**
-   * Operations a second, in 10^9, of the linear layers alone of a prompt of so many tokens, by a
-   * program of its own; absent where nobody can tell.
+   * How fast the linear layers alone of a prompt of so many tokens are, by a program of its own;
+   * absent where nobody can tell.
    */
-  linearLayers?(tokens: number): Promise<number>;
+  linearLayers?(tokens: number): Promise<LinearLine>;
 }
 
 /** Answers that came at once, as one. */

@@ -85,10 +85,10 @@ async function sluiceEntrants(
     const script = [...words, join("src", "cli.ts"), "serve", ...options, ...limits].map(String);
     const command = (port: number): string[] => [...script, "--port", String(port)];
     const start = () => HttpContender.start(name, command, root);
-    const linearLayers = async (tokens: number): Promise<number> => {
+    const linearLayers = async (tokens: number): Promise<LinearLine> => {
       const program = [...words, join("bench", "linear.ts"), model, n_threads, tokens].map(String);
       const line = await run(program, { purpose: "measure linear layers", cwd: root, signal });
-      return (JSON.parse(line) as LinearLine).gops;
+      return JSON.parse(line) as LinearLine;
     };
     return { name, version, threads: n_threads, rivals, start, linearLayers };
   };

@@ -1,10 +1,10 @@
 /**
  * The linear layers of a model alone: its own graph without attention, rotary embeddings and head,
- * with the file's weights, lowered and computed as a prompt is.
+ * with the file's weights, lowered and computed as a prompt is; and their products alone.
  *
  * usage: linear.ts MODEL.gguf THREADS TOKENS
  *
- * Prints one line of JSON: the most operations in a nanosecond that a pass did.
+ * Prints one line of JSON: the most operations in a nanosecond that a pass did, of each.
  *
  * @module
  */
@@ -15,13 +15,16 @@ import { Library } from "../src/ggml/library.ts";
 import { packsOf, Weights } from "../src/ggml/weights.ts";
 import { type Gguf, readGguf } from "../src/gguf/reader.ts";
 import { cpuRewrites, lower, type Lowered, type Packs } from "../src/graph/lower.ts";
-import { Graph, type Tensor } from "../src/graph/record.ts";
+import { Graph, type Tensor, type WeightLookup } from "../src/graph/record.ts";
+import { tile_type } from "../src/graph/tile.ts";
 import { architecture } from "../src/models/mod.ts";
 
 /** What the program prints. */
 export interface LinearLine {
-  /** 10^9 operations a second; a product with its addition is two. */
-  readonly gops: number;
+  /** Layers, 10^9 operations a second; a product with its addition is two. */
+  readonly layersGops: number;
+  /** The same of their products alone. */
+  readonly productsGops: number;
 }
 
 /** As many as the roofline's, whose best pass the best one here is held against. */
@@ -53,10 +56,45 @@ export function linearLayers(gguf: Gguf, n_tokens: number, packs: Packs): Lowere
   return lower(g, head.src[1], lookup, cpuRewrites(packs));
 }
 
+/** What the layers multiply their weights with; each is with a weight, and nothing else counts. */
+function productsOf({ nodes }: Lowered): Tensor[] {
+  return nodes.filter(({ op }) => op.kind === "mul_mat" || op.kind === "mul_mat_packed");
+}
+
 /** Operations of the products of a graph; a product with its addition is two. */
-export function operations({ nodes }: Lowered): number {
-  const products = nodes.filter(({ op }) => op.kind === "mul_mat" || op.kind === "mul_mat_packed");
-  return products.reduce((sum, { src: [w], ne }) => sum + 2 * w!.ne[0] * w!.ne[1] * ne[1], 0);
+export function operations(graph: Lowered): number {
+  return productsOf(graph).reduce(
+    (sum, { src: [w], ne }) => sum + 2 * w!.ne[0] * w!.ne[1] * ne[1],
+    0,
+  );
+}
+
+/**
+ * The products of the layers without anything else: for each type and shape of weight a graph that
+ * multiplies those of all layers with the same rows. What one gives is gone when the next begins.
+ */
+export function productGraphs(layers: Lowered, lookup: WeightLookup): Lowered[] {
+  const alike = Map.groupBy(productsOf(layers), ({ src: [w] }) => `${w!.type} ${w!.ne}`);
+  return [...alike.values()].map((products) => {
+    const g = new Graph(lookup);
+    const [{ ne: [, n_tokens], src: [first] }] = products as [Tensor];
+    const x = g.input("rows", "f32", first!.ne[0], n_tokens);
+    const tiles = g.quantize(x, tile_type(first!.type));
+    const firsts = products.map(({ op, src: [w] }) => {
+      const weight = g.concat_weights(partsOf(w!));
+      const product = op.kind === "mul_mat"
+        ? g.mul_mat(weight, x)
+        : g.mul_mat_packed(weight, tiles);
+      return g.slice(product, 0, 1);
+    });
+    const output = firsts.reduce((sum, each) => g.add(sum, each));
+    return { nodes: g.nodes, output };
+  });
+}
+
+function partsOf({ op }: Tensor): readonly string[] {
+  if (op.kind !== "weight") throw new TypeError(`a layer multiplies by ${op.kind}`);
+  return op.parts;
 }
 
 /** Computes them several times; gives the most operations in a nanosecond. */
@@ -64,7 +102,7 @@ export async function measureLinear(
   path: string,
   n_threads: number,
   n_tokens: number,
-): Promise<number> {
+): Promise<LinearLine> {
   const gguf = readGguf(path);
   using library = await Library.open();
   using backend = new Backend(library, n_threads);
@@ -72,21 +110,33 @@ export async function measureLinear(
   using weights = Weights.load(library, gguf, layers);
   const cache = { k: [], v: [], type: "f16", n_cells: 0 } as const;
   const shape = { n_tokens, n_streams: 1, n_blocks: 1, n_outputs: n_tokens };
-  using plan = new Plan(backend, layers, shape, { weights, cache, flashAttention: true });
-  let least = Infinity;
-  for (let pass = 0; pass < PASSES; pass++) {
-    // Memory of inputs may be used again by what is computed later.
-    plan.set("tokens", Int32Array.from({ length: n_tokens }, (_, i) => i));
-    const started = performance.now();
-    plan.compute();
-    least = Math.min(least, performance.now() - started);
-  }
-  return operations(layers) / least / 1e6;
+  const leastMs = (graph: Lowered): number => {
+    using plan = new Plan(backend, graph, shape, { weights, cache, flashAttention: true });
+    let least = Infinity;
+    for (let pass = 0; pass < PASSES; pass++) {
+      // Memory of inputs may be used again by what is computed later.
+      for (const { op, type, ne } of graph.nodes) {
+        if (op.kind !== "input") continue;
+        const values = Array.from({ length: ne[0] * ne[1] }, (_, i) => i % n_tokens);
+        plan.set(op.name, type === "i32" ? Int32Array.from(values) : Float32Array.from(values));
+      }
+      const started = performance.now();
+      plan.compute();
+      least = Math.min(least, performance.now() - started);
+    }
+    return least;
+  };
+  const ops = operations(layers) / 1e6;
+  const graphs = productGraphs(layers, weightLookup(gguf));
+  return {
+    layersGops: ops / leastMs(layers),
+    productsGops: ops / graphs.reduce((sum, graph) => sum + leastMs(graph), 0),
+  };
 }
 
 if (import.meta.main) {
   const [path = "", threads = "2", tokens = "512"] = process.argv.slice(2);
-  const line: LinearLine = { gops: await measureLinear(path, Number(threads), Number(tokens)) };
+  const line: LinearLine = await measureLinear(path, Number(threads), Number(tokens));
   process.stdout.write(`${JSON.stringify(line)}\n`);
   process.exit();
 }

@@ -80,8 +80,11 @@ export const decodeFigure = (depth: number): string => `decode at depth ${depth}
 /** Name of the figure of a prompt of so many tokens. */
 export const prefillFigure = (tokens: number): string => `prefill of ${tokens} tokens`;
 
-/** Name of the figure of the linear layers alone. */
-export const linearFigure = `linear layers alone, ${LINEAR_TOKENS} tokens`;
+/** Names of the figures of the linear layers. */
+export const linearFigures = [
+  `products of linear layers alone, ${LINEAR_TOKENS} tokens`,
+  `the same with norms, SwiGLU and quantization`,
+] as const;
 
 /** Names of the memory's figures. */
 export const memoryFigures = ["memory after the run", "most memory in the run"] as const;
@@ -145,14 +148,15 @@ function streamsOf(count: number): Scenario {
 
 const linear: Scenario = {
   name: "linear",
-  figures: [{ name: linearFigure, unit: "GOPS", better: "more", compared: false }],
+  figures: linearFigures.map((name) => ({ name, unit: "GOPS", better: "more", compared: false })),
   when: "round",
   isDefault: true,
   load: { ...single, newTokens: 0 },
   plays: ({ linearLayers }) => linearLayers !== undefined,
   async measure({ contender, entrant }) {
     contender.processes.pause();
-    return [await entrant.linearLayers!(LINEAR_TOKENS)];
+    const { productsGops, layersGops } = await entrant.linearLayers!(LINEAR_TOKENS);
+    return [productsGops, layersGops];
   },
 };
 

@@ -9,7 +9,7 @@ import type { Sample } from "./rounds.ts";
 import {
   decodeFigure,
   type Figure,
-  linearFigure,
+  linearFigures,
   memoryFigures,
   prefillFigure,
 } from "./scenarios.ts";
@@ -51,7 +51,7 @@ interface Share {
  * Decoding is held against the read bandwidth: each token reads all weights, and the keys and
  * values of all before it. A prompt is held against the peak of the products, with the operations
  * of its linear layers: what attention, norms and the head cost is missing from it. The linear
- * layers alone are held against the same peak.
+ * layers alone, and their products alone, are held against the same peak.
  *
  * @param room cells of the cache that everybody was given
  */
@@ -90,9 +90,10 @@ function shareOf({ name, load }: Scenario, work: Work): Share[] {
   }
   const peak = work.isQuantized ? int8 : floats;
   if (name === "linear") {
-    const figure = alone(`${linearFigure}, of the peak of ${peak.name}`, "%");
     const percent: Share["percent"] = (value, roof) => value / (roof(peak) ?? 0) * 100;
-    return [{ of: linearFigure, figure, percent }];
+    return linearFigures.map((of) => {
+      return { of, figure: alone(`${of}, of the peak of ${peak.name}`, "%"), percent };
+    });
   }
   if (name.startsWith("prefill-")) {
     const of = prefillFigure(promptTokens);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "bun:test";
-import { linearLayers, measureLinear, operations } from "../../bench/linear.ts";
+import { linearLayers, measureLinear, operations, productGraphs } from "../../bench/linear.ts";
+import { weightLookup } from "../../src/core/tensors.ts";
 import { workOf } from "../../bench/work.ts";
 import { readGguf } from "../../src/gguf/reader.ts";
 import { resolveModel } from "../../src/store/reference.ts";
@@ -22,8 +23,26 @@ describe("linearLayers()", () => {
   });
 });
 
+describe("productGraphs()", () => {
+  const layers = linearLayers(gguf, 16, () => true);
+  const graphs = productGraphs(layers, weightLookup(gguf));
+
+  it("has all products of the layers, those of a type and shape of weight in one graph", () => {
+    expect(graphs.map(({ nodes }) => nodes.filter(({ op }) => op.kind === "mul_mat_packed").length))
+      .toEqual([30, 30, 30, 30]);
+    expect(graphs.reduce((sum, graph) => sum + operations(graph), 0)).toBe(operations(layers));
+  });
+
+  it("quantizes the rows of a graph once", () => {
+    const { nodes } = graphs[0]!;
+    expect(nodes.filter(({ op }) => op.kind === "quantize").length).toBe(1);
+  });
+});
+
 describe("measureLinear()", () => {
   it("computes them with the file's weights", async () => {
-    expect(await measureLinear(path, 1, 16)).toBeGreaterThan(0);
+    const { layersGops, productsGops } = await measureLinear(path, 1, 16);
+    expect(layersGops).toBeGreaterThan(0);
+    expect(productsGops).toBeGreaterThan(0);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "bun:test";
 import process from "node:process";
 import type { Ask, Contender, Entrant } from "../../bench/contender.ts";
+import type { LinearLine } from "../../bench/linear.ts";
 import { listScenarios, roomFor, type Scenario } from "../../bench/scenarios.ts";
 
 const all = listScenarios();
@@ -86,10 +87,11 @@ describe("listScenarios()", () => {
   });
 
   it("asks those who can tell for their linear layers alone", async () => {
-    const linearLayers = (tokens: number): Promise<number> => Promise.resolve(2 * tokens);
+    const linearLayers = (tokens: number): Promise<LinearLine> =>
+      Promise.resolve({ layersGops: tokens, productsGops: 2 * tokens });
     const { plays } = named("linear");
     expect([plays!(entrant), plays!({ ...entrant, linearLayers })]).toEqual([false, true]);
-    expect(await measure(named("linear"), [], 1, { linearLayers })).toEqual([1024]);
+    expect(await measure(named("linear"), [], 1, { linearLayers })).toEqual([1024, 512]);
   });
 
   it("adds up the tokens of all streams", async () => {

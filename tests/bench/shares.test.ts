@@ -65,10 +65,12 @@ describe("shareSamples()", () => {
     expect(floats?.figure.name).toBe("prefill of 512 tokens, of the peak of products of floats");
   });
 
-  it("holds the linear layers alone against the same peak", () => {
+  it("holds the products of the linear layers against the same peak", () => {
     expect(sharesOf("linear", 650)[0]).toMatchObject({
       value: 65,
-      figure: { name: "linear layers alone, 512 tokens, of the peak of products of bytes" },
+      figure: {
+        name: "products of linear layers alone, 512 tokens, of the peak of products of bytes",
+      },
     });
   });
 
