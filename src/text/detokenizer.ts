@@ -10,9 +10,13 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** By tokenizer: the texts of tokens that are whole code points, for most come again and again. */
+const texts = new WeakMap<object, Map<number, string>>();
+
 /** Turns the tokens of one answer into text. */
 export class Detokenizer {
   readonly #tokenizer: Pick<Tokenizer, "bytes" | "spacePrefix">;
+  readonly #texts: Map<number, string>;
   #held: Uint8Array = new Uint8Array();
   #dropSpace: boolean;
 
@@ -25,6 +29,8 @@ export class Detokenizer {
     options: { first?: boolean } = {},
   ) {
     this.#tokenizer = tokenizer;
+    this.#texts = texts.get(tokenizer) ?? new Map();
+    texts.set(tokenizer, this.#texts);
     this.#dropSpace = (options.first ?? false) && tokenizer.spacePrefix;
   }
 
@@ -35,6 +41,15 @@ export class Detokenizer {
 
   /** The text that the token completes; empty for control tokens. */
   push(id: number): string {
+    if (this.pending || this.#dropSpace) return this.#complete(id);
+    const known = this.#texts.get(id);
+    if (known !== undefined) return known;
+    const text = this.#complete(id);
+    if (!this.pending) this.#texts.set(id, text);
+    return text;
+  }
+
+  #complete(id: number): string {
     let bytes = this.#tokenizer.bytes(id);
     if (bytes.length === 0) return "";
     if (this.#dropSpace && bytes[0] === 0x20) bytes = bytes.subarray(1);

@@ -31,6 +31,7 @@ export class StopMatcher {
    * one; it does not matter how the text is cut into pieces. After a stop all text is dropped.
    */
   push(piece: string): { text: string; stopped: boolean } {
+    if (this.#stops.length === 0) return { text: piece, stopped: false };
     if (this.#stopped) return { text: "", stopped: true };
     const text = this.#held + piece;
     const at = this.#find(text);

@@ -86,6 +86,26 @@ describe("Detokenizer", () => {
     );
   });
 
+  it("gives the same of tokens that come again, in this answer or another", () => {
+    const pieces = [[0x61], [0xc3], [0xa9], [0x20, 0x62], [0xf0, 0x9f, 0x98], [0x80], [], [0xff]];
+    const ids = fc.array(fc.nat(pieces.length - 1), { maxLength: 40 });
+    fc.assert(fc.property(ids, ids, (one, other) => {
+      const tokenizer = tokens(pieces);
+      for (const ids of [one, other]) {
+        const detokenizer = new Detokenizer(tokenizer);
+        const given = ids.map((id) => detokenizer.push(id)).join("") + detokenizer.flush();
+        const all = Uint8Array.from(ids.flatMap((id) => pieces[id]!));
+        expect(given).toBe(new TextDecoder("utf-8", { ignoreBOM: true }).decode(all));
+      }
+    }));
+  });
+
+  it("drops the space of a first token that was known with it", () => {
+    const tokenizer = tokens([[0x20, 0x61]], true);
+    const [later, first] = [false, true].map((first) => new Detokenizer(tokenizer, { first }));
+    expect([later!.push(0), first!.push(0), first!.push(0)]).toEqual([" a", "a", " a"]);
+  });
+
   it("never holds back more than a code point", () => {
     fc.assert(fc.property(fc.array(fc.nat(255), { minLength: 4 }), (bytes) => {
       const detokenizer = new Detokenizer(tokens([bytes]));
