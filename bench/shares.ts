@@ -1,6 +1,6 @@
 /**
- * Samples as shares of what is possible: of the roofline of the same round, and of the memory that
- * a model must take. Pure.
+ * Samples as shares of what is possible: of the roofline, and of the memory that a model must take.
+ * Pure.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export function rooflineSamples(line: Roofline, round: number): Sample[] {
 interface Share {
   readonly of: string;
   readonly figure: Figure;
-  /** The share, from a value and the roofline of its round; undefined where there is none. */
+  /** The share, from a value and its roofs; undefined where one was not measured. */
   readonly percent: (value: number, roof: (figure: Figure) => number | undefined) => number;
 }
 
@@ -63,18 +63,18 @@ export function shareSamples(
 ): Sample[] {
   const shares = [
     ...scenarios.flatMap((scenario) => shareOf(scenario, work)),
-    memoryShare(
-      work,
-      room,
-    ),
+    memoryShare(work, room),
   ];
+  // Programs on other processors take bandwidth from ours, so that of the round counts; a peak of
+  // products is the processor's own, and a pass below it was disturbed.
+  const roofIn = (round: number) => (roof: Figure): number | undefined => {
+    const all = samples.filter((sample) => sample.figure.name === roof.name);
+    if (roof === read) return all.find((sample) => sample.round === round)?.value;
+    return all.length > 0 ? Math.max(...all.map(({ value }) => value)) : undefined;
+  };
   return shares.flatMap(({ of, figure, percent }) =>
     samples.filter((sample) => sample.figure.name === of).flatMap(({ entrant, round, value }) => {
-      const share = percent(
-        value,
-        (roof) =>
-          samples.find((each) => each.figure.name === roof.name && each.round === round)?.value,
-      );
+      const share = percent(value, roofIn(round));
       return Number.isFinite(share) ? [{ figure, entrant, round, value: share }] : [];
     })
   );

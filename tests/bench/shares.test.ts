@@ -27,7 +27,7 @@ function sharesOf(name: string, value: number, model = work, room = 0) {
   const figure = figures.at(name === "memory" ? -1 : 0)!;
   const samples = [
     ...rooflineSamples(line, 0),
-    ...rooflineSamples({ ...line, readGbS: 15 }, 1),
+    ...rooflineSamples({ ...line, readGbS: 15, int8Gops: 500, bf16Gflops: 10 }, 1),
     ...[0, 1].map((round) => ({ figure, entrant: "ours", round, value })),
   ];
   return shareSamples(samples, scenarios, model, room);
@@ -58,8 +58,8 @@ describe("shareSamples()", () => {
     expect(share?.value).toBeCloseTo((90e6 + 20_000 * (2048 + 64)) * 100 / 30e9 * 100, 9);
   });
 
-  it("holds a prompt against the peak of what multiplies its weights", () => {
-    expect(sharesOf("prefill-512", 2500)[0]?.value).toBe(50);
+  it("holds a prompt against the highest peak of what multiplies its weights", () => {
+    expect(sharesOf("prefill-512", 2500).map(({ value }) => value)).toEqual([50, 50]);
     const floats = sharesOf("prefill-512", 625, { ...work, isQuantized: false })[0];
     expect(floats).toMatchObject({ value: 50 });
     expect(floats?.figure.name).toBe("prefill of 512 tokens, of the peak of products of floats");
