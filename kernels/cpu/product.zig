@@ -73,7 +73,7 @@ pub const passes: []const usize = if (unpacked.tokens_min == tile_tokens)
     &.{ 8, 4, 2, 1 }
 else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Those of them that take turns with one block.
-const at_once = 4;
+const at_once = 8;
 /// Tiles that a thread takes at a time where panels are too few to divide.
 const tiles_at_once = 4;
 /// Panels of a thread that are too few to divide.

@@ -47,7 +47,7 @@ const units_at_once = 8 / n_panels;
 pub const token_block_bytes = tile_tokens * tiling.token_bytes;
 
 /// The panels and tiles of a share. A unit has the panels that are unpacked together and the tiles
-/// that pass together.
+/// that pass together; `across` of them have all panels, `down` of them all tiles.
 pub fn multiplyTiles(comptime format: Format, work: *const Work, share: product.Share) void {
     const all = work.counts();
     const across = ceil(all.panels, n_panels);
