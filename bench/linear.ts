@@ -14,7 +14,7 @@ import { Backend, Plan } from "../src/ggml/backend.ts";
 import { Library } from "../src/ggml/library.ts";
 import { packsOf, Weights } from "../src/ggml/weights.ts";
 import { type Gguf, readGguf } from "../src/gguf/reader.ts";
-import { cpuRewrites, lower, type Lowered, type Packs } from "../src/graph/lower.ts";
+import { cpuRewrites, lower, type Lowered, type Packs, partsOf } from "../src/graph/lower.ts";
 import { Graph, type Tensor, type WeightLookup } from "../src/graph/record.ts";
 import { tile_type } from "../src/graph/tile.ts";
 import { architecture } from "../src/models/mod.ts";
@@ -74,27 +74,23 @@ export function operations(graph: Lowered): number {
  * multiplies those of all layers with the same rows. What one gives is gone when the next begins.
  */
 export function productGraphs(layers: Lowered, lookup: WeightLookup): Lowered[] {
-  const alike = Map.groupBy(productsOf(layers), ({ src: [w] }) => `${w!.type} ${w!.ne}`);
+  const alike = Map.groupBy(
+    productsOf(layers),
+    ({ op, src: [w] }) => `${op.kind} ${w!.type} ${w!.ne}`,
+  );
   return [...alike.values()].map((products) => {
     const g = new Graph(lookup);
-    const [{ ne: [, n_tokens], src: [first] }] = products as [Tensor];
+    const [{ op, ne: [, n_tokens], src: [first] }] = products as [Tensor];
+    const isPacked = op.kind === "mul_mat_packed";
     const x = g.input("rows", "f32", first!.ne[0], n_tokens);
-    const tiles = g.quantize(x, tile_type(first!.type));
-    const firsts = products.map(({ op, src: [w] }) => {
-      const weight = g.concat_weights(partsOf(w!));
-      const product = op.kind === "mul_mat"
-        ? g.mul_mat(weight, x)
-        : g.mul_mat_packed(weight, tiles);
-      return g.slice(product, 0, 1);
+    const rows = isPacked ? g.quantize(x, tile_type(first!.type)) : x;
+    const firsts = products.map(({ src: [w] }) => {
+      const weight = g.concat_weights(partsOf(w)!);
+      return g.slice(isPacked ? g.mul_mat_packed(weight, rows) : g.mul_mat(weight, rows), 0, 1);
     });
     const output = firsts.reduce((sum, each) => g.add(sum, each));
     return { nodes: g.nodes, output };
   });
-}
-
-function partsOf({ op }: Tensor): readonly string[] {
-  if (op.kind !== "weight") throw new TypeError(`a layer multiplies by ${op.kind}`);
-  return op.parts;
 }
 
 /** Computes them several times; gives the most operations in a nanosecond. */
@@ -112,14 +108,15 @@ export async function measureLinear(
   const shape = { n_tokens, n_streams: 1, n_blocks: 1, n_outputs: n_tokens };
   const leastMs = (graph: Lowered): number => {
     using plan = new Plan(backend, graph, shape, { weights, cache, flashAttention: true });
+    const inputs = graph.nodes.flatMap(({ op, type, ne }): [string, ArrayBufferView][] => {
+      if (op.kind !== "input") return [];
+      const values = Array.from({ length: ne[0] * ne[1] }, (_, i) => i % n_tokens);
+      return [[op.name, type === "i32" ? Int32Array.from(values) : Float32Array.from(values)]];
+    });
     let least = Infinity;
     for (let pass = 0; pass < PASSES; pass++) {
       // Memory of inputs may be used again by what is computed later.
-      for (const { op, type, ne } of graph.nodes) {
-        if (op.kind !== "input") continue;
-        const values = Array.from({ length: ne[0] * ne[1] }, (_, i) => i % n_tokens);
-        plan.set(op.name, type === "i32" ? Int32Array.from(values) : Float32Array.from(values));
-      }
+      for (const [name, values] of inputs) plan.set(name, values);
       const started = performance.now();
       plan.compute();
       least = Math.min(least, performance.now() - started);
@@ -136,7 +133,7 @@ export async function measureLinear(
 
 if (import.meta.main) {
   const [path = "", threads = "2", tokens = "512"] = process.argv.slice(2);
-  const line: LinearLine = await measureLinear(path, Number(threads), Number(tokens));
+  const line = await measureLinear(path, Number(threads), Number(tokens));
   process.stdout.write(`${JSON.stringify(line)}\n`);
   process.exit();
 }

@@ -83,7 +83,7 @@ export const prefillFigure = (tokens: number): string => `prefill of ${tokens} t
 /** Names of the figures of the linear layers. */
 export const linearFigures = [
   `products of linear layers alone, ${LINEAR_TOKENS} tokens`,
-  `the same with norms, SwiGLU and quantization`,
+  `linear layers alone, ${LINEAR_TOKENS} tokens`,
 ] as const;
 
 /** Names of the memory's figures. */

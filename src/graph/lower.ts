@@ -31,7 +31,7 @@ export interface Rewrite {
 export type Packs = (type: DType, n_in: number, n_out: number) => boolean;
 
 /** The names that a weight was joined from; undefined for what is no weight. */
-const partsOf = (t: Tensor | undefined): readonly string[] | undefined =>
+export const partsOf = (t: Tensor | undefined): readonly string[] | undefined =>
   t?.op.kind === "weight" ? t.op.parts : undefined;
 
 const isMatrix = ({ ne }: Tensor): boolean => ne[2] === 1 && ne[3] === 1;
