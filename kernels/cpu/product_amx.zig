@@ -28,20 +28,22 @@ const token_block_bytes = unpacked.token_block_bytes;
 pub const is_used = builtin.cpu.arch == .x86_64 and
     std.Target.x86.featureSetHas(builtin.cpu.features, .amx_int8);
 
-/// Adds to the sums of a tile of tokens what these blocks give; the first ones begin.
+/// Puts into `to` the sums of a tile of tokens with what these blocks add to those in `from`; the
+/// first ones begin.
 pub fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    place: product.Place,
+    from: product.Place,
+    to: product.Place,
     ahead: unpacked.Ahead,
 ) void {
     var sums: [tile_tokens]F = @splat(@splat(0));
     if (chunk.first > 0) {
-        inline for (&sums, 0..) |*sum, i| sum.* = place.get(i, 0);
+        inline for (&sums, 0..) |*sum, i| sum.* = from.get(i, 0);
     }
     sumBlocks(format, chunk, blocks, &sums, ahead);
-    inline for (sums, 0..) |sum, i| place.put(i, 0, sum);
+    inline for (sums, 0..) |sum, i| to.put(i, 0, sum);
 }
 
 /// A product takes long: while one is computed, the one before it is stored, and the one before

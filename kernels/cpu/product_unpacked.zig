@@ -35,9 +35,11 @@ const n_panels = if (amx.is_used) 1 else 2;
 /// Most blocks of a panel that are unpacked at once, so that they stay in the nearest cache while
 /// tiles of tokens pass; a multiple of those of a group.
 const chunk_blocks = if (amx.is_used) 32 else 24;
-/// Most tiles of tokens that pass together: so much of them stays in the next cache while panels
-/// pass. Fewer do where panels are too few to divide, but so many that unpacking is worth it.
+/// Most tiles of tokens that pass together, and most bytes of them: so much stays in the next cache
+/// while panels pass. Fewer do where panels are too few to divide, but so many that unpacking is
+/// worth it.
 const tiles_most = 16;
+const tiles_bytes = 5 << 18;
 const tiles_least = 4;
 /// Units of a thread that divide evenly enough.
 const units_least = 16;
@@ -51,9 +53,10 @@ pub const token_block_bytes = tile_tokens * tiling.token_bytes;
 pub fn multiplyTiles(comptime format: Format, work: *const Work, share: product.Share) void {
     const all = work.counts();
     const across = ceil(all.panels, n_panels);
+    const fit = tiles_bytes / (work.weight.n_in / block_len * token_block_bytes);
     const down = std.math.clamp(
         ceil(units_least * share.count, across),
-        ceil(all.tiles, tiles_most),
+        ceil(all.tiles, std.math.clamp(fit, tiles_least, tiles_most)),
         ceil(all.tiles, tiles_least),
     );
     const n_tiles = ceil(all.tiles, down);
@@ -99,6 +102,8 @@ fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [
     const kernel = if (amx.is_used) amx else @This();
     const step = per_group * evenly(n_blocks / per_group, chunk_blocks / per_group);
     var chunk: Chunk(format) = undefined;
+    // Sums between chunks lie side by side: those of an output are as far apart as its rows.
+    var between: [tiles_most][tile_tokens * n_panels]F = undefined;
     var first: usize = 0;
     while (first < n_blocks) : (first += step) {
         chunk.first = first;
@@ -106,14 +111,17 @@ fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [
         inline for (0..n_panels) |i| chunk.unpack(i, work.panel(p + i), n_blocks);
         for (tiles[0]..tiles[1]) |t| {
             const blocks = work.tiles + (t * n_blocks + first) * token_block_bytes;
-            // Between chunks the sums stay where they go.
-            var place = work.place(t, p);
-            if (first + chunk.n < n_blocks) place.added = null;
+            const near: product.Place = .{
+                .sums = @ptrCast(&between[t - tiles[0]]),
+                .added = null,
+                .n_out = n_panels * panel_rows,
+            };
+            const to = if (first + chunk.n < n_blocks) near else work.place(t, p);
             // The same blocks of the next panels are asked for while the first tile passes.
             const next = work.panel(p + n_panels) + first * block_bytes;
             const asked: Ahead = .{ .at = next, .step = panel_bytes };
             const ahead: Ahead = if (t == tiles[0]) asked else .nothing;
-            kernel.multiplyTile(format, &chunk, blocks, place, ahead);
+            kernel.multiplyTile(format, &chunk, blocks, near, to, ahead);
         }
     }
 }
@@ -184,12 +192,14 @@ pub fn Chunk(comptime format: Format) type {
     };
 }
 
-/// Adds to the sums of a tile of tokens what these blocks give; the first ones begin.
+/// Puts into `to` the sums of a tile of tokens with what these blocks add to those in `from`; the
+/// first ones begin.
 fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    place: product.Place,
+    from: product.Place,
+    to: product.Place,
     ahead: Ahead,
 ) void {
     const n = comptime if (format.isHalved()) 4 else 8;
@@ -198,12 +208,12 @@ fn multiplyTile(
         var sums: [n][n_panels]F = @splat(@splat(@splat(0)));
         if (chunk.first > 0) {
             inline for (&sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
-                sum.* = place.get(first + i, p);
+                sum.* = from.get(first + i, p);
             };
         }
         sumBlocks(format, n, chunk, blocks, first, &sums, if (first == 0) ahead else .nothing);
         inline for (sums, 0..) |own, i| inline for (own, 0..) |sum, p| {
-            place.put(first + i, p, sum);
+            to.put(first + i, p, sum);
         };
     }
 }
