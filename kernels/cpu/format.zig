@@ -102,7 +102,13 @@ pub const Format = enum(c_int) {
     pub fn codeMax(format: Format) usize {
         if (format.isByte()) return 128;
         const low, const high = format.planes();
-        return (@as(usize, 1) << @intCast(low + high)) - 1;
+        return ((@as(usize, 1) << @intCast(low + high)) - 1) << format.shift();
+    }
+
+    /// Bits that codes() moves a code up. Q3_K's come eight times as large, and its scales as an
+    /// eighth, so that they have the offset of Q6_K's.
+    fn shift(format: Format) u3 {
+        return if (format == .q3_k) 3 else 0;
     }
 
     /// Whether codes() gives the value that is scaled, with byte_offset added.
@@ -123,9 +129,21 @@ pub const Format = enum(c_int) {
         return if (format.isHalved()) 2 else 1;
     }
 
+    /// How much larger codes are than the values that are scaled.
+    pub fn offset(format: Format) u8 {
+        if (format.isByte()) return byte_offset;
+        return switch (format) {
+            .q4_0 => 8,
+            .q5_0 => 16,
+            .q3_k, .q6_k => 32,
+            .tq1_0, .tq2_0 => 1,
+            else => 0,
+        };
+    }
+
     /// Whether a value has a min.
     pub fn hasMin(format: Format) bool {
-        return !format.isByte() and format != .q4_0;
+        return !format.isByte() and format.offset() == 0;
     }
 
     /// What stands for a code, with byte_offset added.
@@ -292,10 +310,11 @@ pub inline fn codes(
     const Plane = @Vector(4 * n_rows, u8);
     var planes: [low + high]Plane = undefined;
     inline for (&planes, 0..) |*plane, i| plane.* = block[4 * panel_rows * i ..][0 .. 4 * n_rows].*;
+    const shift = comptime format.shift();
     var all: [8]Plane = undefined;
     inline for (&all, 0..) |*vector, i| {
-        vector.* = bitsOf(low, 0, planes[i % low], i);
-        if (high > 0) vector.* |= bitsOf(high, low, planes[low + i % high], i);
+        vector.* = bitsOf(low, shift, planes[i % low], i);
+        if (high > 0) vector.* |= bitsOf(high, shift + low, planes[low + i % high], i);
         if (comptime format.table()) |table| vector.* = lookUp(table, vector.*);
     }
     return all;
@@ -352,14 +371,12 @@ fn readBlock(
     row: usize,
     values: *[block_len]f32,
 ) void {
-    const offset = if (format == .q4_0) 8 else 0;
     const bytes: [8][4 * panel_rows]u8 = @bitCast(vectors);
     for (values, 0..) |*value, i| {
-        var code: i32 = bytes[i / 4][4 * row + i % 4];
-        if (comptime format.isByte()) code = @as(i8, @truncate(code - byte_offset));
+        const code: i8 = @bitCast(bytes[i / 4][4 * row + i % 4] -% comptime format.offset());
         const which = if (comptime format.isHalved()) 2 * b + i / 16 else b;
         const scale = @as([panel_rows]f32, scales.scale[which])[row];
-        value.* = @as(f32, @floatFromInt(code - offset)) * scale;
+        value.* = @as(f32, @floatFromInt(code)) * scale;
         if (comptime format.hasMin()) {
             value.* += @as([panel_rows]f32, scales.min[which])[row];
         }
@@ -395,7 +412,6 @@ pub inline fn scalesOf(
     const d = half.load(group);
     if (comptime format.groupLen() == block_len) {
         s.scale[0] = d;
-        if (format == .q5_0) s.min[0] = d * @as(F, @splat(-16));
         if (format == .q4_1 or format == .q5_1) s.min[0] = half.load(group + 2 * panel_rows);
         return s;
     }
@@ -421,14 +437,13 @@ pub inline fn scalesOf(
             .q3_k => {
                 const four = if (i < 8) low4(bytes, i) else byteOf(bytes, i - 8) >> @splat(4);
                 const two = byteOf(bytes, 8 + i % 4) >> @splat(2 * (i / 4)) & @as(U, @splat(3));
-                scale.* = d * float((four | two << @splat(4)) -% @as(U, @splat(32)));
-                s.min[i] = scale.* * @as(F, @splat(-4));
+                const eighth = d * @as(F, @splat(1.0 / 8.0));
+                scale.* = eighth * float((four | two << @splat(4)) -% @as(U, @splat(32)));
             },
             .q6_k => {
                 const signed: @Vector(panel_rows, i8) =
                     @bitCast(bytes[panel_rows * i ..][0..panel_rows].*);
                 scale.* = d * @as(F, @floatFromInt(signed));
-                s.min[i] = scale.* * @as(F, @splat(-32));
             },
             .iq4_xs => {
                 const highs: @Vector(panel_rows, u16) = @bitCast(
@@ -440,7 +455,6 @@ pub inline fn scalesOf(
             },
             .tq1_0, .tq2_0 => {
                 scale.* = d;
-                s.min[i] = -d;
             },
             else => comptime unreachable,
         }

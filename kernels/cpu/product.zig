@@ -321,11 +321,23 @@ pub const Activations = struct {
         return a.numbers[@backingInt(which) * a.n_tile + i];
     }
 
-    /// What the products of token `i` begin with, so that the offset of the codes is gone at last.
-    pub inline fn start(a: Activations, comptime format: Format, i: usize) i32 {
-        if (format == .q4_0) return @bitCast(a.number(.start8, i));
-        if (comptime !format.isByte() or formats.byte_offset == 0) return dots.start;
-        return @bitCast(a.number(.start128, i));
+    /// What the products of token `i` with a part of a block begin with, so that the offset of the
+    /// codes is gone at last.
+    pub inline fn start(
+        a: Activations,
+        comptime format: Format,
+        comptime part: usize,
+        i: usize,
+    ) i32 {
+        return @bitCast(a.number(switch (comptime format.offset()) {
+            0 => return dots.start,
+            1 => .start1,
+            8 => .start8,
+            16 => .start16,
+            32 => if (part == 0) .low_start32 else .high_start32,
+            128 => .start128,
+            else => comptime unreachable,
+        }, i));
     }
 };
 
@@ -342,10 +354,10 @@ inline fn addBlock(
     activations: Activations,
 ) void {
     const n_words = comptime 8 / format.parts();
-    var starts: [count]i32 = undefined;
-    inline for (&starts, first..) |*start, i| start.* = activations.start(format, i);
     var found: [format.parts()][count]dots.Sums = undefined;
     inline for (&found, 0..) |*some, at| {
+        var starts: [count]i32 = undefined;
+        inline for (&starts, first..) |*start, i| start.* = activations.start(format, at, i);
         const codes = weights[n_words * at ..][0..n_words];
         const quants = activations.quants + 8 * first + n_words * at;
         some.* = dots.dots(format, n_words, count, codes, quants, starts);
@@ -379,10 +391,11 @@ pub inline fn addProducts(
     const a_scale: Step = @splat(activations.number(.scale, i));
     if (comptime format.isHalved()) {
         const low_scale, const high_scale = scales.scale[2 * part ..][0..2].*;
-        const low_min, const high_min = scales.min[2 * part ..][0..2].*;
         const scaled_low = scaledBy(format, begin, products[0], step(low_scale, s));
         const high = valueOf(begin, products[1]);
         const scaled = half.multiplyAddAs(Step, high, step(high_scale, s), scaled_low);
+        if (comptime !format.hasMin()) return half.multiplyAddAs(Step, scaled, a_scale, sum);
+        const low_min, const high_min = scales.min[2 * part ..][0..2].*;
         const low_sum: Step = @splat(activations.number(.low_sum, i));
         const high_sum: Step = @splat(activations.number(.high_sum, i));
         const with_low = half.multiplyAddAs(Step, step(low_min, s), low_sum, sum);

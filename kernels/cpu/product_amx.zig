@@ -97,8 +97,7 @@ fn Stored(comptime format: Format) type {
 
 /// Codes as values that are scaled: bytes with a sign.
 pub inline fn withSign(comptime format: Format, codes: dots.Codes) dots.Codes {
-    const offset = if (format == .q4_0) 8 else if (format.isByte()) formats.byte_offset else 0;
-    return codes -% @as(dots.Codes, @splat(offset));
+    return codes -% @as(dots.Codes, @splat(comptime format.offset()));
 }
 
 const Config = [64]u8;

@@ -234,10 +234,10 @@ inline fn sumBlocks(
         ahead.ask(format, b);
         const activations: product.Activations =
             .of(blocks + b * token_block_bytes, tile_tokens, first);
-        var starts: [n_tokens]i32 = undefined;
-        inline for (&starts, 0..) |*start, i| start.* = activations.start(format, i);
         var found: [format.parts()][n_tokens][n_panels]dots.Sums = undefined;
         inline for (&found, 0..) |*some, at| {
+            var starts: [n_tokens]i32 = undefined;
+            inline for (&starts, 0..) |*start, i| start.* = activations.start(format, at, i);
             var codes: [n_panels]*const [n_words]dots.Codes = undefined;
             inline for (&codes, 0..) |*own, p| {
                 own.* = chunk.codes[p][b][n_words * at ..][0..n_words];

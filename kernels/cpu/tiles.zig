@@ -15,16 +15,27 @@ const F = formats.F;
 /// Tokens of a tile.
 pub const tile_tokens = 16;
 /// Numbers that a tile has for each block and token, beside the quants.
-const n_numbers = 6;
+const n_numbers = @typeInfo(Number).@"enum".field_names.len;
 /// Bytes that one block of one token takes in a tile, quantized.
 pub const token_bytes = block_len + n_numbers * @sizeOf(f32);
 /// The same of floats.
 pub const float_token_bytes = block_len * @sizeOf(f32);
 
 /// What a tile has of each block and token, in this order: the scale, the scaled sum of the quants,
-/// what products begin with where every weight has an offset of 8 or of 128 that it takes away, the
-/// scaled sum of each half.
-pub const Number = enum(usize) { scale, sum, start8, start128, low_sum, high_sum };
+/// those of its halves, what products begin with where every code has an offset of 1, 8, 16 or 128,
+/// and what those of a half begin with where it is 32.
+pub const Number = enum(usize) {
+    scale,
+    sum,
+    low_sum,
+    high_sum,
+    start1,
+    start8,
+    start16,
+    start128,
+    low_start32,
+    high_start32,
+};
 
 /// Rows [n_in, n_tokens] that become tiles.
 pub const Rows = extern struct {
@@ -246,15 +257,24 @@ const Group = struct {
         return .{ @select(f32, largest > zero, most / largest, zero), largest / most };
     }
 
+    /// What products begin with, so that at last they are without an offset of their codes.
+    inline fn startOf(comptime offset: i32, sum: I16) F {
+        return @bitCast(@as(I16, @splat(dots.start)) -% sum *% @as(I16, @splat(offset)));
+    }
+
     inline fn putNumbers(group: *const Group, scales: F, low: I16, high: I16) void {
         const sum = low +% high;
         const numbers = [n_numbers]F{
             scales,
             scales * @as(F, @floatFromInt(sum)),
-            @bitCast(@as(I16, @splat(dots.start)) -% sum *% @as(I16, @splat(8))),
-            @bitCast(@as(I16, @splat(dots.start)) -% sum *% @as(I16, @splat(128))),
             scales * @as(F, @floatFromInt(low)),
             scales * @as(F, @floatFromInt(high)),
+            startOf(1, sum),
+            startOf(8, sum),
+            startOf(16, sum),
+            startOf(128, sum),
+            startOf(32, low),
+            startOf(32, high),
         };
         // Groups begin with a block: most have whole ones.
         switch (group.places[0].n) {
