@@ -6,7 +6,7 @@
 //! codes come the scales of each group, as the file has them, for 16 rows side by side. So panels
 //! take the bytes that the rows took. TQ1_0 has no planes but words of digits (ternary.zig).
 //!
-//! The groups are those of ggml (ggml-common.h); a value is scale * code + min.
+//! The groups are those of ggml (ggml-common.h); a value is scale * (code - offset) + min.
 const std = @import("std");
 const builtin = @import("builtin");
 const half = @import("half.zig");
@@ -454,9 +454,7 @@ pub inline fn scalesOf(
                 const four = byteOf(bytes, i / 2) >> @splat(4 * (i % 2)) & @as(U, @splat(15));
                 scale.* = d * float((four | two << @splat(4)) -% @as(U, @splat(32)));
             },
-            .tq1_0, .tq2_0 => {
-                scale.* = d;
-            },
+            .tq1_0, .tq2_0 => scale.* = d,
             else => comptime unreachable,
         }
     }

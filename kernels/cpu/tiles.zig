@@ -15,7 +15,7 @@ const F = formats.F;
 /// Tokens of a tile.
 pub const tile_tokens = 16;
 /// Numbers that a tile has for each block and token, beside the quants.
-const n_numbers = @typeInfo(Number).@"enum".field_names.len;
+const n_numbers = std.enums.values(Number).len;
 /// Bytes that one block of one token takes in a tile, quantized.
 pub const token_bytes = block_len + n_numbers * @sizeOf(f32);
 /// The same of floats.
