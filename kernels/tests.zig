@@ -22,6 +22,7 @@ test {
     _ = @import("cpu/scratch.zig");
     _ = @import("cpu/share.zig");
     _ = @import("cpu/crowd.zig");
+    _ = @import("cpu/patience.zig");
     _ = @import("cpu/pool_test.zig");
     _ = @import("cpu/openmp_test.zig");
     _ = @import("failure.zig");

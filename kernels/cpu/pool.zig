@@ -3,25 +3,23 @@
 //! A region is a function that every thread of a team runs once. One region runs at a time: callers
 //! queue in order of arrival, because two spinning teams on the same cores slow each other down
 //! many times over. Inside a region, and for a team of one, nothing is shared and nothing waits.
-//! Waiting spins for about 100 us, which covers uneven work inside a graph, and then sleeps, so an
-//! idle pool costs nothing. A thread that finds another of its team on its own processor sleeps at
-//! once: on a busy machine it would spin in the way of whom it waits for. It goes on elsewhere,
-//! because a system wakes a thread where its waker runs when all processors are busy, and then
-//! leaves both there. Busy machines have smaller teams, too (crowd.zig).
+//! Waiting spins for a while (patience.zig) and then sleeps, so an idle pool costs nothing. A
+//! thread that finds another of its team on its own processor sleeps at once: on a busy machine it
+//! would spin in the way of whom it waits for. It goes on elsewhere, because a system wakes a
+//! thread where its waker runs when all processors are busy, and then leaves both there. Busy
+//! machines have smaller teams, too (crowd.zig).
 const std = @import("std");
 const builtin = @import("builtin");
 const Crowd = @import("crowd.zig").Crowd;
 const futex = @import("futex.zig");
 const library = @import("../library.zig");
+const Patience = @import("patience.zig").Patience;
 const Taken = @import("share.zig").Taken;
 const Word = futex.Word;
 const cache_line = std.atomic.cache_line;
 
 /// Threads of the largest team, the caller included.
 pub const team_max = 256;
-/// How long a thread spins before it sleeps. Shorter lets threads fall asleep between the nodes of
-/// a graph (a wake costs tens of microseconds); longer burns cores that others need.
-const spin_ns = 100_000;
 /// Looks at the clock and at its processor once in so many spins, some microseconds: no count of
 /// pauses is the same time on two CPUs.
 const spins_per_look = 64;
@@ -277,7 +275,8 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
     const place = &team.workers[member.index].place;
     const here = processor();
     if (place.load(.monotonic) != here) place.store(here, .monotonic);
-    var deadline: u64 = 0;
+    var start_ns: u64 = 0;
+    var took_ns: u64 = 0;
     var spins: u32 = if (was_in_the_way) spins_per_look - 1 else 0;
     while (word.load(.acquire) == value) {
         std.atomic.spinLoopHint();
@@ -285,13 +284,17 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
         if (spins % spins_per_look != 0) continue;
         was_in_the_way = isInTheWay();
         const now = nowNs(.MONOTONIC);
-        if (deadline == 0) deadline = now + spin_ns;
-        if (!was_in_the_way and now < deadline) continue;
+        if (start_ns == 0) start_ns = now;
+        took_ns = now - start_ns;
+        if (!was_in_the_way and took_ns < patience.spin_ns) continue;
         sleepWhile(word, value, sleepers);
+        patience.waited(nowNs(.MONOTONIC) - start_ns);
         if (member.size != 0) moveAway();
         return;
     }
+    patience.waited(took_ns);
 }
+threadlocal var patience: Patience = .{};
 /// What this thread found when it looked last; then it looks at once the next time.
 threadlocal var was_in_the_way = false;
 
