@@ -56,7 +56,7 @@ const Barrier = struct {
     }
 
     fn wait(self: *Barrier, phase: u32) void {
-        waitWhile(&self.phase, phase, &self.sleepers);
+        waitWhile(&self.phase, phase, &self.sleepers, &patience.inside);
     }
 };
 
@@ -238,7 +238,7 @@ fn work(worker: *Worker, index: u32) void {
     member = .{ .index = index };
     var rounds: u32 = 0;
     while (true) {
-        waitWhile(&worker.rounds, rounds, &worker.sleepers);
+        waitWhile(&worker.rounds, rounds, &worker.sleepers, &patience.between);
         rounds +%= 1;
         if (team.stop) return;
         startFrom(index);
@@ -271,7 +271,7 @@ fn change(word: *Word, sleepers: *const Word) void {
 }
 
 /// Returns once `word` no longer holds `value`: spins, then sleeps.
-fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
+fn waitWhile(word: *const Word, value: u32, sleepers: *Word, own: *Patience) void {
     const place = &team.workers[member.index].place;
     const here = processor();
     if (place.load(.monotonic) != here) place.store(here, .monotonic);
@@ -286,15 +286,16 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word) void {
         const now = nowNs(.MONOTONIC);
         if (start_ns == 0) start_ns = now;
         took_ns = now - start_ns;
-        if (!was_in_the_way and took_ns < patience.spin_ns) continue;
+        if (!was_in_the_way and took_ns < own.spin_ns) continue;
         sleepWhile(word, value, sleepers);
-        patience.waited(nowNs(.MONOTONIC) - start_ns);
+        own.waited(nowNs(.MONOTONIC) - start_ns);
         if (member.size != 0) moveAway();
         return;
     }
-    patience.waited(took_ns);
+    own.waited(took_ns);
 }
-threadlocal var patience: Patience = .{};
+/// This thread's, inside a region and for one. Other programs make only the first kind wait long.
+threadlocal var patience: struct { inside: Patience = .{}, between: Patience = .{} } = .{};
 /// What this thread found when it looked last; then it looks at once the next time.
 threadlocal var was_in_the_way = false;
 
