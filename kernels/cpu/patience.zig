@@ -4,7 +4,8 @@
 //! do is given to another machine, and comes back when that has had its slice. Where neighbours are
 //! busy, threads that sleep between two tokens lose half of their processors that way. So a thread
 //! spins for milliseconds where hosts and uneven work make it wait, and hardly where waits last
-//! longer: there it waits for a client, or for one that another program keeps from running.
+//! longer: there it waits for a client, or for one that another program keeps from running. A
+//! thread that spins counts as one that runs, so long spins would hide a crowd (crowd.zig).
 const std = @import("std");
 
 pub const Patience = struct {

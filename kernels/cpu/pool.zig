@@ -294,7 +294,7 @@ fn waitWhile(word: *const Word, value: u32, sleepers: *Word, own: *Patience) voi
     }
     own.waited(took_ns);
 }
-/// This thread's, inside a region and for one. Other programs make only the first kind wait long.
+/// This thread's, inside a region and for one. Other programs make only waits inside long.
 threadlocal var patience: struct { inside: Patience = .{}, between: Patience = .{} } = .{};
 /// What this thread found when it looked last; then it looks at once the next time.
 threadlocal var was_in_the_way = false;
