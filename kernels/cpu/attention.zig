@@ -114,27 +114,67 @@ const parts_at_once = 4;
 
 fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, share: Share) void {
     @setEvalBranchQuota(20_000);
-    const n_chunks = args.n_blocks;
-    var runs = share.runs(args.n_tokens * args.n_head_kv * n_chunks, parts_at_once);
+    var runs = share.runs(args.n_tokens * args.n_head_kv * args.n_blocks, parts_at_once);
     while (runs.next()) |run| for (run[0]..run[1]) |at| {
-        const chunk = at % n_chunks;
-        const head_kv = at / n_chunks % args.n_head_kv;
-        const token = at / n_chunks / args.n_head_kv;
-        var head = head_kv * args.group();
+        const part: Part = .of(args, at);
+        var head = part.head_kv * args.group();
         const end_head = head + args.group();
         inline for (.{ 4, 3, 2, 1 }) |n| {
             while (end_head - head >= n) : (head += n) {
                 const size = head_room + args.n_embd_head;
                 var to: [n][*]f32 = undefined;
-                inline for (&to, 0..) |*part, h| {
-                    const index = (token * args.n_head + head + h) * n_chunks + chunk;
-                    part.* = partials + index * size;
+                inline for (&to, 0..) |*place, h| {
+                    const index = (part.token * args.n_head + head + h) * args.n_blocks;
+                    place.* = partials + (index + part.chunk) * size;
                 }
-                attendHeads(type_, n, args, token, head, chunk, to);
+                attendHeads(type_, n, args, part, head, to);
             }
         }
     };
 }
+
+/// A chunk of the keys of one token and one head of keys.
+const Part = struct {
+    at: usize,
+    token: usize,
+    head_kv: usize,
+    chunk: usize,
+
+    fn of(args: *const Args, at: usize) Part {
+        return .{
+            .at = at,
+            .token = at / args.n_blocks / args.n_head_kv,
+            .head_kv = at / args.n_blocks % args.n_head_kv,
+            .chunk = at % args.n_blocks,
+        };
+    }
+
+    /// How many keys there are.
+    fn seen(part: Part, args: *const Args) usize {
+        return args.seen(part.token, part.chunk);
+    }
+
+    /// The keys or the values, one at least.
+    fn rows(part: Part, args: *const Args, cells: [*]const u8) Rows {
+        const stream = part.token / args.per_stream;
+        return .{
+            .first = cells + args.place(stream, part.chunk, part.head_kv),
+            .stride = args.cell_bytes,
+            .last = part.seen(args) - 1,
+        };
+    }
+
+    /// The one after it that has keys: the next chunk, or the first one of the next head.
+    fn next(part: Part, args: *const Args) ?Part {
+        const end = args.n_tokens * args.n_head_kv * args.n_blocks;
+        for ([_]usize{ part.at + 1, part.at - part.chunk + args.n_blocks }) |at| {
+            if (at >= end) return null;
+            const other: Part = .of(args, at);
+            if (other.seen(args) > 0) return other;
+        }
+        return null;
+    }
+};
 
 fn merge(
     args: *const Args,
@@ -187,25 +227,21 @@ fn attendHeads(
     comptime type_: cell.Type,
     comptime n: usize,
     args: *const Args,
-    token: usize,
+    part: Part,
     head: usize,
-    chunk: usize,
     to: [n][*]f32,
 ) void {
-    const n_keys = args.seen(token, chunk);
+    const n_keys = part.seen(args);
     if (n_keys == 0) {
-        inline for (to) |part| part[0] = -std.math.inf(f32);
+        inline for (to) |place| place[0] = -std.math.inf(f32);
         return;
     }
-    const stream = token / args.per_stream;
-    const head_kv = head / args.group();
     const n_vectors = args.n_embd_head / lanes;
     const row_bytes = type_.bytes(args.n_embd_head);
-    const at = args.place(stream, chunk, head_kv);
-    const keys: Rows = .{ .first = args.k.? + at, .stride = args.cell_bytes, .last = n_keys - 1 };
-    const values: Rows = .{ .first = args.v.? + at, .stride = args.cell_bytes, .last = n_keys - 1 };
+    const keys = part.rows(args, args.k.?);
+    const values = part.rows(args, args.v.?);
     var q: [n][*]const f32 = undefined;
-    inline for (&q, 0..) |*one, h| one.* = args.query(token, head + h);
+    inline for (&q, 0..) |*one, h| one.* = args.query(part.token, head + h);
 
     var scores: [n]scores_of.Scores = undefined;
     var first: usize = 0;
@@ -221,18 +257,15 @@ fn attendHeads(
         }
     }
     const weights: Weights(n) = .of(&scores, @splat(n_keys), args.scale);
-    inline for (to, 0..) |part, h| {
-        part[0] = weights.max[h];
-        part[1] = weights.sum[h];
+    inline for (to, 0..) |place, h| {
+        place[0] = weights.max[h];
+        place[1] = weights.sum[h];
     }
-    const is_last = args.seen(token, chunk + 1) == 0 or chunk + 1 == args.n_blocks;
-    const next: Rows = if (is_last) keys else .{
-        .first = args.k.? + args.place(stream, chunk + 1, head_kv),
-        .stride = args.cell_bytes,
-        .last = 0,
-    };
-    if (!is_last) for (0..chunk_len) |key| next.ask(key, row_bytes);
+    if (part.next(args)) |next| {
+        const soon = next.rows(args, args.k.?);
+        for (0..soon.last + 1) |key| soon.ask(key, row_bytes);
+    }
     var places: [n][*]f32 = undefined;
-    inline for (&places, to) |*place, part| place.* = part + head_room;
+    inline for (&places, to) |*place, own| place.* = own + head_room;
     weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places);
 }
