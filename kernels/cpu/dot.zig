@@ -31,29 +31,11 @@ pub const start_float: f32 = 0x1.8p23;
 /// Words of quants from one token of a block to the next.
 const token_words = formats.block_len / 4;
 
-/// For each row and some tokens the sum of 4 * n products with activations, `quants` being the
-/// first token's; `starts` are what the sums of each token begin with. Tokens take turns where one
-/// instruction adds to a sum, so that none waits for it.
+/// For each row of some panels and some tokens the sum of 4 * n products with activations, `quants`
+/// being the first token's; `starts` are what the sums of each token begin with. Tokens take turns
+/// where one instruction adds to a sum, so that none waits for it.
 pub inline fn dots(
     comptime format: Format,
-    comptime n: usize,
-    comptime n_tokens: usize,
-    codes: *const [n]Codes,
-    quants: [*]const i32,
-    starts: [n_tokens]i32,
-) [n_tokens]Sums {
-    var sums: [n_tokens]Sums = undefined;
-    if (has_vnni) {
-        const found = dotsOfPanels(n, n_tokens, 1, .{codes}, quants, starts);
-        inline for (&sums, found) |*sum, of_panels| sum.* = of_panels[0];
-    } else inline for (&sums, starts, 0..) |*sum, begin, i| {
-        sum.* = dot(format, n, codes, quants[token_words * i ..][0..n], begin);
-    }
-    return sums;
-}
-
-/// The same of several panels, with AVX-512 VNNI.
-pub inline fn dotsOfPanels(
     comptime n: usize,
     comptime n_tokens: usize,
     comptime n_panels: usize,
@@ -62,15 +44,17 @@ pub inline fn dotsOfPanels(
     starts: [n_tokens]i32,
 ) [n_tokens][n_panels]Sums {
     var sums: [n_tokens][n_panels]Sums = undefined;
-    inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
-    inline for (0..n) |word| {
-        inline for (&sums, 0..) |*own, i| {
+    if (has_vnni) {
+        inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
+        inline for (0..n) |word| inline for (&sums, 0..) |*own, i| {
             const repeated: Sums = @splat(quants[token_words * i + word]);
             inline for (own, codes) |*sum, c| {
                 sum.* = @"llvm.x86.avx512.vpdpbusd.512"(sum.*, @bitCast(c[word]), repeated);
             }
-        }
-    }
+        };
+    } else inline for (&sums, starts, 0..) |*own, begin, i| inline for (own, codes) |*sum, c| {
+        sum.* = dot(format, n, c, quants[token_words * i ..][0..n], begin);
+    };
     return sums;
 }
 

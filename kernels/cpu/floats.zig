@@ -69,6 +69,12 @@ pub const panels_at_once = 256 << 10;
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
 pub const passes: []const usize =
     if (has_avx512) &.{ 16, 8, 4, 2, 1 } else if (has_avx2) &.{ 6, 4, 2, 1 } else &.{ 2, 1 };
+
+/// Panels that a pass takes.
+pub fn panelsOf(comptime _: Format, comptime _: usize) usize {
+    return 1;
+}
+
 /// Blocks of a group; what is summed at once divides it.
 const group_blocks = 8;
 /// Sums that grow side by side, at least: a product is added every half cycle and takes four.
@@ -87,13 +93,7 @@ fn multiply(
     sums: [*]f32,
     share: product.Share,
 ) callconv(.c) void {
-    const work: product.Work(Weight) = .{
-        .weight = weight,
-        .tiles = tiles,
-        .n_tokens = n_tokens,
-        .added = added,
-        .sums = sums,
-    };
+    const work: product.Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
     switch (weight.format) {
         inline else => |f| product.multiplyTiles(@This(), f, &work, share),
     }
@@ -103,12 +103,13 @@ fn multiply(
 pub inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
+    comptime _: usize,
     panel: [*]align(panel_rows) const u8,
     n_blocks: usize,
     from: [*]const u8,
     n_tile: usize,
     first: usize,
-) [n_tokens]F {
+) [n_tokens][1]F {
     const column_bytes = value_bytes * panel_rows;
     const together = comptime @max(1, chains / n_tokens);
     const values: [*]const f32 = @ptrCast(@alignCast(from + first * tiling.float_token_bytes));
@@ -131,7 +132,7 @@ pub inline fn sumBlocks(
         }
     }
     inline for (&sums, group) |*sum, more| sum.* += more;
-    return sums;
+    return @bitCast(sums);
 }
 
 /// Sums of `n` neighbouring blocks, each by itself.

@@ -74,6 +74,14 @@ pub const passes: []const usize = if (unpacked.tokens_min == tile_tokens)
 else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
 /// Those of them that take turns with one block.
 const at_once = 8;
+
+/// Panels that a pass takes: two where registers leave room, so that what an instruction repeats
+/// of a token's activations is read once for both.
+pub fn panelsOf(comptime format: Format, comptime n_tokens: usize) usize {
+    const has_room = n_tokens == 4 or n_tokens == 8 and !format.isHalved();
+    return if (dots.has_vnni and has_room) 2 else 1;
+}
+
 /// Tiles that a thread takes at a time where panels are too few to divide.
 const tiles_at_once = 4;
 /// Panels of a thread that are too few to divide.
@@ -91,13 +99,7 @@ fn multiply(
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
-    const work: Work(Weight) = .{
-        .weight = weight,
-        .tiles = tiles,
-        .n_tokens = n_tokens,
-        .added = added,
-        .sums = sums,
-    };
+    const work: Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
     switch (weight.format) {
         inline else => |f| if (unpacked.gains(f, n_tokens))
             unpacked.multiplyTiles(f, &work, share)
@@ -110,12 +112,31 @@ fn multiply(
 pub fn Work(comptime W: type) type {
     return struct {
         weight: *const W,
+        panel_bytes: usize,
         tiles: [*]const u8,
         n_tokens: usize,
         added: ?[*]const f32,
         sums: [*]f32,
 
         const Self = @This();
+
+        /// The arguments of Multiply.
+        pub fn of(
+            weight: *const W,
+            tiles: [*]const u8,
+            n_tokens: usize,
+            added: ?[*]const f32,
+            sums: [*]f32,
+        ) Self {
+            return .{
+                .weight = weight,
+                .panel_bytes = weight.panelBytes(),
+                .tiles = tiles,
+                .n_tokens = n_tokens,
+                .added = added,
+                .sums = sums,
+            };
+        }
 
         pub fn counts(work: *const Self) Parts.Counts {
             return .{
@@ -125,7 +146,7 @@ pub fn Work(comptime W: type) type {
         }
 
         pub fn panel(work: *const Self, p: usize) [*]align(panel_rows) const u8 {
-            return @alignCast(work.weight.panels + p * work.weight.panelBytes());
+            return @alignCast(work.weight.panels + p * work.panel_bytes);
         }
 
         /// Where the sums of a tile and a panel go.
@@ -202,7 +223,7 @@ pub fn multiplyTiles(
     work: anytype,
     share: Share,
 ) void {
-    const n_at_once = @max(1, kind.panels_at_once / work.weight.panelBytes());
+    const n_at_once = @max(1, kind.panels_at_once / work.panel_bytes);
     const most: Parts.Counts = .{ .tiles = tiles_at_once, .panels = n_at_once };
     var parts: Parts = .of(share, work.counts(), most, few_panels);
     while (parts.next()) |part| {
@@ -228,42 +249,59 @@ pub fn multiplyPart(
     for (part.tiles[0]..part.tiles[1]) |t| {
         const n: usize = @min(tile_tokens, work.n_tokens - t * tile_tokens);
         const tile = work.tiles + t * tile_bytes;
-        for (part.panels[0]..part.panels[1]) |p| {
-            multiplyTile(kind, format, work.panel(p), n_in / block_len, tile, n, work.place(t, p));
+        var p, const end = part.panels;
+        while (p < end) : (p += panels_most) {
+            const panels: [2]usize = .{ p, @min(end, p + panels_most) };
+            multiplyTile(kind, format, work, panels, tile, n, work.place(t, p));
         }
     }
 }
 
-/// One panel with the `n` tokens of a tile, as many at a time as there are registers for.
+/// Most panels of a pass.
+const panels_most = 2;
+
+/// Some panels with the `n` tokens of a tile, as many at a time as there are registers for.
 fn multiplyTile(
     comptime kind: type,
     comptime format: anytype,
-    panel: [*]align(panel_rows) const u8,
-    n_blocks: usize,
+    work: anytype,
+    panels: [2]usize,
     tile: [*]const u8,
     n: usize,
     place: Place,
 ) void {
     @setEvalBranchQuota(20_000);
+    const n_blocks = work.weight.n_in / block_len;
     var done: usize = 0;
     inline for (kind.passes) |pass| {
         while (n - done >= pass) : (done += pass) {
-            const sums = kind.sumBlocks(format, pass, panel, n_blocks, tile, n, done);
-            inline for (sums, 0..) |steps, i| place.put(done + i, 0, @bitCast(steps));
+            const first, const end = panels;
+            var p = first;
+            inline for (.{ panels_most, 1 }) |count| {
+                if (comptime count > kind.panelsOf(format, pass)) continue;
+                while (end - p >= count) : (p += count) {
+                    const from = work.panel(p);
+                    const sums = kind.sumBlocks(format, pass, count, from, n_blocks, tile, n, done);
+                    inline for (sums, 0..) |own, i| inline for (own, 0..) |steps, q| {
+                        place.put(done + i, p - first + q, @bitCast(steps));
+                    };
+                }
+            }
         }
     }
 }
 
-/// The sums of a panel and some tokens of a tile, from token `first` on.
+/// The sums of some panels and some tokens of a tile, from token `first` on.
 pub inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
+    comptime n_panels: usize,
     panel: [*]align(panel_rows) const u8,
     n_blocks: usize,
     tile: [*]const u8,
     n_tile: usize,
     first: usize,
-) [n_tokens]Steps {
+) [n_tokens][n_panels]Steps {
     @setEvalBranchQuota(20_000);
     const code_bytes = comptime format.codeBytes() * panel_rows;
     const per_group = comptime format.blocks();
@@ -273,23 +311,30 @@ pub inline fn sumBlocks(
     const panel_bytes = n_blocks * step_bytes;
     // Its scales lie farther off than what is asked for, so those of the next are asked for early.
     const is_long = panel_bytes > prefetch_bytes;
-    const sides: [*]align(panel_rows) const u8 = @alignCast(panel + n_groups * code_bytes);
-    var sums: [n_tokens]Steps = @splat(@splat(@splat(0)));
+    var sums: [n_tokens][n_panels]Steps = @splat(@splat(@splat(@splat(0))));
     var block = tile;
     for (0..n_groups) |g| {
-        const group: [*]align(panel_rows) const u8 = @alignCast(sides + g * side_bytes);
-        const scales = formats.scalesOf(format, group);
-        if (is_long) inline for (0..(side_bytes + 63) / 64) |i| {
-            @prefetch(group + panel_bytes + 64 * i, .{ .locality = 2 });
-        };
+        var scales: [n_panels]formats.Scales(format) = undefined;
+        inline for (&scales, 0..) |*own, p| {
+            const group = panel + p * panel_bytes + n_groups * code_bytes + g * side_bytes;
+            own.* = formats.scalesOf(format, @alignCast(group));
+            if (is_long) inline for (0..(side_bytes + 63) / 64) |i| {
+                @prefetch(group + n_panels * panel_bytes + 64 * i, .{ .locality = 2 });
+            };
+        }
         for (0..per_group) |part| {
             // Panels lie behind one another, so this reaches into the next ones too.
             const ahead = panel + (g * per_group + part) * step_bytes + prefetch_bytes;
-            inline for (0..(step_bytes + 63) / 64) |i| @prefetch(ahead + 64 * i, .{});
+            inline for (0..n_panels) |p| inline for (0..(step_bytes + 63) / 64) |i| {
+                @prefetch(ahead + p * panel_bytes + 64 * i, .{});
+            };
             const activations: Activations = .of(block, n_tile, first);
             inline for (0..n_steps) |s| {
-                const rows = panel + g * code_bytes + 4 * dots.rows * s;
-                const weights = formats.codes(format, dots.rows, rows, part);
+                var weights: [n_panels][8]dots.Codes = undefined;
+                inline for (&weights, 0..) |*own, p| {
+                    const rows = panel + p * panel_bytes + g * code_bytes + 4 * dots.rows * s;
+                    own.* = formats.codes(format, dots.rows, rows, part);
+                }
                 comptime var i = 0;
                 inline while (i < n_tokens) : (i += at_once) {
                     const count = comptime @min(at_once, n_tokens - i);
@@ -347,28 +392,30 @@ inline fn addBlock(
     comptime count: usize,
     comptime first: usize,
     sums: anytype,
-    weights: [8]dots.Codes,
-    scales: *const formats.Scales(format),
+    weights: anytype,
+    scales: *const [weights.len]formats.Scales(format),
     part: usize,
     comptime s: usize,
     activations: Activations,
 ) void {
+    const n_panels = weights.len;
     const n_words = comptime 8 / format.parts();
-    var found: [format.parts()][count]dots.Sums = undefined;
+    var found: [format.parts()][count][n_panels]dots.Sums = undefined;
     inline for (&found, 0..) |*some, at| {
         var starts: [count]i32 = undefined;
         inline for (&starts, first..) |*start, i| start.* = activations.start(format, at, i);
-        const codes = weights[n_words * at ..][0..n_words];
+        var codes: [n_panels]*const [n_words]dots.Codes = undefined;
+        inline for (&codes, &weights) |*own, *all| own.* = all[n_words * at ..][0..n_words];
         const quants = activations.quants + 8 * first + n_words * at;
-        some.* = dots.dots(format, n_words, count, codes, quants, starts);
+        some.* = dots.dots(format, n_words, count, n_panels, codes, quants, starts);
     }
-    inline for (0..count) |i| {
+    inline for (0..count) |i| inline for (0..n_panels) |p| {
         var own: Products(format) = undefined;
-        inline for (&own, found) |*to, some| to.* = some[i];
-        const sum = &sums[first + i][s];
+        inline for (&own, found) |*to, some| to.* = some[i][p];
+        const sum = &sums[first + i][p][s];
         const t = first + i;
-        sum.* = addProducts(format, dots.start, sum.*, own, scales, part, s, activations, t);
-    }
+        sum.* = addProducts(format, dots.start, sum.*, own, &scales[p], part, s, activations, t);
+    };
 }
 
 /// Sums of the products of a block, or of each half of one whose halves have scales.

@@ -96,7 +96,7 @@ fn multiplyPart(comptime format: Format, work: *const Work, part: Part) void {
 /// Panels from `p` on with some full tiles.
 fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [2]usize) void {
     const n_blocks = work.weight.n_in / block_len;
-    const panel_bytes = work.weight.panelBytes();
+    const panel_bytes = work.panel_bytes;
     const per_group = comptime format.blocks();
     const block_bytes = comptime format.groupBytes() * panel_rows / per_group;
     const kernel = if (amx.is_used) amx else @This();
@@ -243,7 +243,7 @@ inline fn sumBlocks(
                 own.* = chunk.codes[p][b][n_words * at ..][0..n_words];
             }
             const quants = activations.quants + n_words * at;
-            some.* = dots.dotsOfPanels(n_words, n_tokens, n_panels, codes, quants, starts);
+            some.* = dots.dots(format, n_words, n_tokens, n_panels, codes, quants, starts);
         }
         inline for (sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
             var products: product.Products(format) = undefined;
