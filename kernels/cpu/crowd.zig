@@ -5,9 +5,9 @@
 //! node after node, and a smaller team is faster. What tells is how much of its time a team does
 //! not run: on a quiet machine next to nothing. A team that loses about one of its processors
 //! would do as well without it, so it falls by 1, then by 2, by 4, until it no longer does. A
-//! larger one is tried once the small one has lost little for a while. That doubles with every try
-//! that fails, and with every fall, because a try may succeed by luck, until a whole team has done
-//! well for long.
+//! larger one is tried once the small one has lost little for a while, or nobody worked for as
+//! long. That doubles with every try that fails, and with every fall, because a try may succeed by
+//! luck, until a whole team has done well for long.
 const std = @import("std");
 
 pub const Crowd = struct {
@@ -17,13 +17,18 @@ pub const Crowd = struct {
     fall: u32 = 1,
     /// Threads that the running try adds to the limit; 0 while there is none.
     rise: u32 = 0,
-    /// How long teams of this size have done well.
+    /// How long teams of this size have done well or rested.
     good_ns: u64 = 0,
     /// How long they must before a larger one is tried.
     pause_ns: u64 = pause_min_ns,
     /// Of the regions since the last verdict.
     took_ns: u64 = 0,
     cpu_ns: u64 = 0,
+
+    /// Tells that no region has run for so long: what was learned before then is old.
+    pub fn rested(self: *Crowd, ns: u64) void {
+        if (self.rise == 0) self.good_ns += ns;
+    }
 
     /// Threads for the next region, which wants `want`.
     pub fn size(self: *Crowd, want: u32) u32 {
@@ -95,7 +100,8 @@ const verdict_ns = 32 * ms;
 const try_verdict_ns = 8 * ms;
 /// A try that goes well may be luck: slices of a scheduler are some milliseconds long.
 const proof_ns = 64 * ms;
-const pause_min_ns = 100 * ms;
+/// One that stays for a verdict is often gone by the next, so the first pause is short.
+const pause_min_ns = 25 * ms;
 const pause_max_ns = 1600 * ms;
 
 const testing = std.testing;
@@ -177,6 +183,18 @@ test "a team that falls again and again falls ever more rarely" {
         if (machine.run(10 * ms, 10 * ms) == 2) n_whole += 1;
     }
     try testing.expect(n_whole < 200);
+}
+
+test "a team that has rested for as long as it would wait tries to be larger at once" {
+    var machine: Machine = .{ .n_cpus = 2, .n_taken = 1 };
+    try testing.expectEqual(1, machine.run(20_000 * ms, 10 * ms));
+    machine.n_taken = 0;
+    try testing.expectEqual(1, machine.run(10 * ms, 10 * ms));
+    machine.crowd.rested(pause_max_ns);
+    try testing.expectEqual(2, machine.run(10 * ms, 10 * ms));
+    machine.n_taken = 1;
+    machine.crowd.rested(pause_max_ns);
+    try testing.expectEqual(1, machine.run(200 * ms, 10 * ms));
 }
 
 test "uneven work is no crowd" {

@@ -80,6 +80,8 @@ const Team = struct {
     cpu_ns: std.atomic.Value(u64) = .init(0),
     /// Guarded by the gate.
     crowd: Crowd = .{},
+    /// When the last region ended.
+    end_ns: u64 = 0,
     /// Workers that exist. Written under the gate, read by anybody.
     n_workers: Word = .init(0),
     /// Worker i is thread i of the team; 0 stands for the caller and has no thread.
@@ -130,11 +132,13 @@ pub fn run(n_threads: u32, body: Body, context: *anyopaque) void {
     if (!gives_way) return runTogether(most, body, context);
     const start_ns = nowNs(.MONOTONIC);
     const start_cpu_ns = nowNs(.THREAD_CPUTIME_ID);
+    team.crowd.rested(start_ns -| team.end_ns);
     const size = team.crowd.size(most);
     team.cpu_ns.store(0, .monotonic);
     if (size == 1) runAlone(body, context) else runTogether(size, body, context);
     const cpu_ns = nowNs(.THREAD_CPUTIME_ID) - start_cpu_ns + team.cpu_ns.load(.monotonic);
-    team.crowd.ran(size, most, nowNs(.MONOTONIC) - start_ns, cpu_ns);
+    team.end_ns = nowNs(.MONOTONIC);
+    team.crowd.ran(size, most, team.end_ns - start_ns, cpu_ns);
 }
 
 fn runTogether(size: u32, body: Body, context: *anyopaque) void {
