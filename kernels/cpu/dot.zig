@@ -11,7 +11,7 @@ const is_x86 = cpu.arch == .x86_64;
 const has = std.Target.x86.featureSetHas;
 pub const has_vnni = is_x86 and has(cpu.features, .avx512vnni);
 const has_avx_vnni = is_x86 and has(cpu.features, .avxvnni);
-const has_avx2 = is_x86 and has(cpu.features, .avx2);
+pub const has_avx2 = is_x86 and has(cpu.features, .avx2);
 const has_dotprod = !is_x86 and std.Target.aarch64.featureSetHas(cpu.features, .dotprod);
 
 /// Rows that a step takes: all of a panel, or as many as leave registers for the codes of a block.
@@ -52,27 +52,41 @@ pub inline fn dots(
                 sum.* = @"llvm.x86.avx512.vpdpbusd.512"(sum.*, @bitCast(c[word]), repeated);
             }
         };
-    } else inline for (&sums, starts, 0..) |*own, begin, i| inline for (own, codes) |*sum, c| {
-        sum.* = dot(format, n, c, quants[token_words * i ..][0..n], begin);
-    };
+    } else inline for (codes, 0..) |c, p| {
+        comptime var i = 0;
+        inline while (i < n_tokens) : (i += together) {
+            const count = comptime @min(together, n_tokens - i);
+            const begin = starts[i..][0..count];
+            const some = dotsOf(format, n, count, c, quants + token_words * i, begin);
+            inline for (sums[i..][0..count], some) |*own, sum| own[p] = sum;
+        }
+    }
     return sums;
 }
 
-/// The same of one token, for processors without AVX-512 VNNI.
-inline fn dot(
+/// Tokens that are multiplied together where registers hold their sums, so that codes are read once
+/// for all of them.
+const together = if (has_avx2) 4 else 1;
+
+/// The same of one panel, for processors without AVX-512 VNNI.
+inline fn dotsOf(
     comptime format: Format,
     comptime n: usize,
+    comptime n_tokens: usize,
     codes: *const [n]Codes,
-    quants: *const [n]i32,
-    begin: i32,
-) Sums {
-    if (has_dotprod) return dotNeon(n, codes, quants, begin);
+    quants: [*]const i32,
+    starts: *const [n_tokens]i32,
+) [n_tokens]Sums {
     // So many times a product fits 16 bits.
     const n_fit = comptime std.math.maxInt(i16) / (127 * format.codeMax());
-    if (!is_x86) return dotBaseline(n_fit, n, codes, quants, begin);
-    if (has_avx_vnni) return dotAvxVnni(n, codes, quants, begin);
-    if (comptime format.isByte()) return dotSigned(n, codes, quants);
-    return dotPairs(n_fit / 2, n, codes, quants, begin);
+    if (!is_x86) {
+        const own = quants[0..n];
+        if (has_dotprod) return .{dotNeon(n, codes, own, starts[0])};
+        return .{dotBaseline(n_fit, n, codes, own, starts[0])};
+    }
+    if (has_avx_vnni) return dotsAvxVnni(n, n_tokens, codes, quants, starts);
+    if (comptime format.isByte()) return dotsSigned(n, n_tokens, codes, quants);
+    return dotsPairs(n_fit / 2, n, n_tokens, codes, quants, starts);
 }
 
 const Ints4 = @Vector(4, i32);
@@ -145,59 +159,96 @@ const Signed = @Vector(n_bytes, i8);
 const Words = @Vector(n_bytes / 2, i16);
 const Ints = @Vector(n_bytes / 4, i32);
 
-inline fn dotAvxVnni(
+/// Word `word` of the activations of token `i`, repeated.
+inline fn repeatWord(quants: [*]const i32, comptime i: usize, comptime word: usize) Ints {
+    return @splat(quants[token_words * i + word]);
+}
+
+inline fn dotsAvxVnni(
     comptime n: usize,
+    comptime n_tokens: usize,
     codes: *const [n]Codes,
-    quants: *const [n]i32,
-    begin: i32,
-) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(begin));
-    inline for (codes, quants) |c, a| {
+    quants: [*]const i32,
+    starts: *const [n_tokens]i32,
+) [n_tokens]Sums {
+    var sums: [n_tokens][n_parts]Ints = undefined;
+    inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
+    inline for (codes, 0..) |c, word| {
         const parts: [n_parts]Ints = @bitCast(c);
-        inline for (&sums, parts) |*sum, part| {
-            sum.* = @"llvm.x86.avx512.vpdpbusd.256"(sum.*, part, @splat(a));
+        inline for (&sums, 0..) |*own, i| {
+            const repeated = repeatWord(quants, i, word);
+            inline for (own, parts) |*sum, part| {
+                sum.* = @"llvm.x86.avx512.vpdpbusd.256"(sum.*, part, repeated);
+            }
         }
     }
     return @bitCast(sums);
 }
 
+/// Keeps tokens in turns: the compiler would rather add up one after the other, and then codes are
+/// written to memory first and read from there for each token.
+inline fn keepTurns(sums: anytype) void {
+    inline for (sums) |*sum| {
+        var kept = sum.*;
+        asm volatile (""
+            : [kept] "+x" (kept),
+        );
+        sum.* = kept;
+    }
+}
+
 /// Without VNNI: pairs of products, added up as long as they fit 16 bits.
-inline fn dotPairs(
+inline fn dotsPairs(
     comptime n_fit: usize,
     comptime n: usize,
+    comptime n_tokens: usize,
     codes: *const [n]Codes,
-    quants: *const [n]i32,
-    begin: i32,
-) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(begin));
+    quants: [*]const i32,
+    starts: *const [n_tokens]i32,
+) [n_tokens]Sums {
+    var sums: [n_tokens][n_parts]Ints = undefined;
+    inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
     comptime var from = 0;
     inline while (from < n) : (from += n_fit) {
         const end = comptime @min(n, from + n_fit);
-        var words: [n_parts]Words = @splat(@splat(0));
-        inline for (codes[from..end], quants[from..end]) |c, a| {
-            const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
+        var words: [n_tokens][n_parts]Words = @splat(@splat(@splat(0)));
+        inline for (codes[from..end], from..) |c, word| {
             const parts: [n_parts]@Vector(n_bytes, u8) = @bitCast(c);
-            inline for (&words, parts) |*word, part| word.* +%= pairSums(part, repeated);
+            inline for (&words, 0..) |*own, i| {
+                const repeated: Signed = @bitCast(repeatWord(quants, i, word));
+                inline for (own, parts) |*sum, part| sum.* +%= pairSums(part, repeated);
+            }
+            if (n_tokens > 1) inline for (&words) |*own| keepTurns(own);
         }
-        inline for (&sums, words) |*sum, word| sum.* +%= widen(word);
+        inline for (&sums, words) |*own, some| {
+            inline for (own, some) |*sum, pairs| sum.* +%= widen(pairs);
+        }
     }
     return @bitCast(sums);
 }
 
 /// The same for 8 bits: |code| times the activation with its sign, so that pairs fit 16 bits. The
 /// other way round a code of -128 would have no opposite. No offset is left to be taken away.
-inline fn dotSigned(comptime n: usize, codes: *const [n]Codes, quants: *const [n]i32) Sums {
-    var sums: [n_parts]Ints = @splat(@splat(start));
-    inline for (codes, quants) |c, a| {
-        const repeated: Signed = @bitCast(@as(Ints, @splat(a)));
+inline fn dotsSigned(
+    comptime n: usize,
+    comptime n_tokens: usize,
+    codes: *const [n]Codes,
+    quants: [*]const i32,
+) [n_tokens]Sums {
+    var sums: [n_tokens][n_parts]Ints = @splat(@splat(@splat(start)));
+    inline for (codes, 0..) |c, word| {
         const parts: [n_parts]Signed = @bitCast(c ^ @as(Codes, @splat(formats.byte_offset)));
-        inline for (&sums, parts) |*sum, part| {
-            const signed = if (has_avx2)
-                @"llvm.x86.avx2.psign.b"(repeated, part)
-            else
-                @"llvm.x86.ssse3.psign.b.128"(repeated, part);
-            sum.* +%= widen(pairSums(@abs(part), signed));
+        inline for (&sums, 0..) |*own, i| {
+            const repeated: Signed = @bitCast(repeatWord(quants, i, word));
+            inline for (own, parts) |*sum, part| {
+                const signed = if (has_avx2)
+                    @"llvm.x86.avx2.psign.b"(repeated, part)
+                else
+                    @"llvm.x86.ssse3.psign.b.128"(repeated, part);
+                sum.* +%= widen(pairSums(@abs(part), signed));
+            }
         }
+        if (n_tokens > 1) inline for (&sums) |*own| keepTurns(own);
     }
     return @bitCast(sums);
 }

@@ -9,7 +9,6 @@
 //!
 //! Each output is a sum over the blocks in order, whatever the number of tokens or of threads.
 const std = @import("std");
-const builtin = @import("builtin");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
@@ -56,9 +55,6 @@ pub const Functions = extern struct { quantize: tiling.Tile, multiply: Multiply 
 /// Those of the CPU that this module is compiled for.
 pub const vector: Functions = .{ .quantize = &tiling.quantize, .multiply = &multiply };
 
-const has_avx512 = builtin.cpu.arch == .x86_64 and
-    std.Target.x86.featureSetHas(builtin.cpu.features, .avx512bw);
-
 const tile_tokens = tiling.tile_tokens;
 const token_bytes = tiling.token_bytes;
 const Number = tiling.Number;
@@ -69,9 +65,9 @@ const n_steps = panel_rows / dots.rows;
 const Steps = [n_steps]Step;
 
 /// Tokens that one pass over a panel takes; registers hold a sum of each.
-pub const passes: []const usize = if (unpacked.tokens_min == tile_tokens)
-    &.{ 8, 4, 2, 1 }
-else if (has_avx512) &.{ 16, 8, 4, 2, 1 } else &.{ 4, 2, 1 };
+pub const passes: []const usize = if (!dots.has_avx2)
+    &.{ 4, 2, 1 }
+else if (unpacked.tokens_min == tile_tokens) &.{ 8, 4, 2, 1 } else &.{ 16, 8, 4, 2, 1 };
 /// Those of them that take turns with one block.
 const at_once = 8;
 

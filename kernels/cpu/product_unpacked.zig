@@ -2,9 +2,9 @@
 //! tokens pass. What is done with sums is product.zig's, so that an output has the bits that it has
 //! with any other number of tokens.
 //!
-//! Unpacked panels stand side by side in registers: what an instruction repeats of a token's
-//! activations is read once for all of them, for a processor reads hardly more often than it
-//! multiplies. One with tiles of its own takes a panel and a tile of tokens (product_amx.zig).
+//! Where registers allow it, unpacked panels stand side by side: what an instruction repeats of a
+//! token's activations is read once for all of them, for a processor reads hardly more often than
+//! it multiplies. One with tiles of its own takes a panel and a tile of tokens (product_amx.zig).
 const std = @import("std");
 const amx = @import("product_amx.zig");
 const dots = @import("dot.zig");
@@ -21,9 +21,11 @@ const panel_rows = formats.panel_rows;
 const tile_tokens = tiling.tile_tokens;
 
 /// Whether the processor that this module is compiled for gains by it.
-const is_used = amx.is_used or dots.has_vnni;
-/// Tokens from which on it gains.
-pub const tokens_min = if (amx.is_used) tile_tokens else 8 * tile_tokens;
+const is_used = amx.is_used or dots.has_avx2;
+/// Whether registers hold the sums of two panels.
+const is_wide = dots.has_vnni and !amx.is_used;
+/// Tokens from which on it gains: with AVX-512 VNNI, unpacking takes long beside the products.
+pub const tokens_min = if (is_wide) 8 * tile_tokens else tile_tokens;
 
 /// Whether products of so many tokens gain by it. Q8_0 is what it would be unpacked to.
 pub inline fn gains(comptime format: Format, n_tokens: usize) bool {
@@ -31,7 +33,7 @@ pub inline fn gains(comptime format: Format, n_tokens: usize) bool {
 }
 
 /// Panels that are unpacked together.
-const n_panels = if (amx.is_used) 1 else 2;
+const n_panels = if (is_wide) 2 else 1;
 /// Most blocks of a panel that are unpacked at once, so that they stay in the nearest cache while
 /// tiles of tokens pass; a multiple of those of a group.
 const chunk_blocks = if (amx.is_used) 32 else 24;
@@ -202,7 +204,7 @@ fn multiplyTile(
     to: product.Place,
     ahead: Ahead,
 ) void {
-    const n = comptime if (format.isHalved()) 4 else 8;
+    const n = comptime if (is_wide and !format.isHalved()) 8 else 4;
     var first: usize = 0;
     while (first < tile_tokens) : (first += n) {
         var sums: [n][n_panels]F = @splat(@splat(@splat(0)));
