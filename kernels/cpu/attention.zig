@@ -15,6 +15,7 @@ const weights_of = @import("weights.zig");
 const Share = @import("share.zig").Share;
 
 const lanes = half.lanes;
+const Ahead = scores_of.Ahead;
 const Rows = scores_of.Rows;
 const Tile = @import("attention_tile.zig").Tile;
 const Weights = weights_of.Weights;
@@ -133,7 +134,8 @@ fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, sh
     };
 }
 
-/// A chunk of the keys of one token and one head of keys.
+/// A chunk of the keys of one token and one head of keys. Those of all heads lie side by side and
+/// come one after another.
 const Part = struct {
     at: usize,
     token: usize,
@@ -144,8 +146,8 @@ const Part = struct {
         return .{
             .at = at,
             .token = at / args.n_blocks / args.n_head_kv,
-            .head_kv = at / args.n_blocks % args.n_head_kv,
-            .chunk = at % args.n_blocks,
+            .head_kv = at % args.n_head_kv,
+            .chunk = at / args.n_head_kv % args.n_blocks,
         };
     }
 
@@ -164,10 +166,10 @@ const Part = struct {
         };
     }
 
-    /// The one after it that has keys: the next chunk, or the first one of the next head.
+    /// The one after it that has keys: the next head or chunk, or the first one of the next token.
     fn next(part: Part, args: *const Args) ?Part {
         const end = args.n_tokens * args.n_head_kv * args.n_blocks;
-        for ([_]usize{ part.at + 1, part.at - part.chunk + args.n_blocks }) |at| {
+        for ([_]usize{ part.at + 1, (part.token + 1) * args.n_head_kv * args.n_blocks }) |at| {
             if (at >= end) return null;
             const other: Part = .of(args, at);
             if (other.seen(args) > 0) return other;
@@ -240,6 +242,7 @@ fn attendHeads(
     const row_bytes = type_.bytes(args.n_embd_head);
     const keys = part.rows(args, args.k.?);
     const values = part.rows(args, args.v.?);
+    const soon = values.ahead(row_bytes);
     var q: [n][*]const f32 = undefined;
     inline for (&q, 0..) |*one, h| one.* = args.query(part.token, head + h);
 
@@ -250,8 +253,7 @@ fn attendHeads(
             .first = keys.row(first),
             .stride = keys.stride,
             .last = keys.last - first,
-        });
-        for (first..first + lanes) |key| values.ask(key, row_bytes);
+        }, soon.from(first));
         inline for (&scores, dots) |*score, dot| {
             score[first..][0..lanes].* = across.inRowOrder(f32, dot);
         }
@@ -261,11 +263,12 @@ fn attendHeads(
         place[0] = weights.max[h];
         place[1] = weights.sum[h];
     }
-    if (part.next(args)) |next| {
-        const soon = next.rows(args, args.k.?);
-        for (0..soon.last + 1) |key| soon.ask(key, row_bytes);
-    }
     var places: [n][*]f32 = undefined;
     inline for (&places, to) |*place, own| place.* = own + head_room;
-    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places);
+    const next = part.next(args);
+    const later: Ahead =
+        if (next) |other| other.rows(args, args.k.?).ahead(row_bytes) else .nothing;
+    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, later);
+    const n_later = if (next) |other| other.seen(args) else 0;
+    for (n_keys..@max(n_keys, n_later)) |key| later.ask(key);
 }

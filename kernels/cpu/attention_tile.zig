@@ -114,7 +114,7 @@ pub const Tile = struct {
         var parts: [n][scores_of.n_embd_head_max]f32 = undefined;
         var places: [n][*]f32 = undefined;
         inline for (&places, &parts) |*place, *part| place.* = part;
-        weights_of.weigh(.f32, n, v, n_vectors, &scores, n_keys, places);
+        weights_of.weigh(.f32, n, v, n_vectors, &scores, n_keys, places, .nothing);
         return whole.fold(next, to, places);
     }
 };

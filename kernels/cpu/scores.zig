@@ -36,11 +36,33 @@ pub const Rows = struct {
         return rows.first + @min(index, rows.last) * rows.stride;
     }
 
-    /// Asks for a row that is read soon: the processor does not see it coming, for each head's part
-    /// of a cell lies apart.
-    pub inline fn ask(rows: Rows, index: usize, bytes: usize) void {
+    /// So many bytes of each, to be asked for.
+    pub inline fn ahead(rows: Rows, bytes: usize) Ahead {
+        return .{ .first = rows.first, .stride = rows.stride, .bytes = bytes };
+    }
+};
+
+/// Rows that are read soon. The processor does not see them coming, for each head's part of a cell
+/// lies apart; they are asked for a few at a time, because more than it can wait for stall it.
+pub const Ahead = struct {
+    first: [*]const u8,
+    /// Bytes from one row to the next.
+    stride: usize,
+    /// Bytes of a row that are read.
+    bytes: usize,
+
+    pub const nothing: Ahead = .{ .first = &.{}, .stride = 0, .bytes = 0 };
+
+    pub inline fn from(ahead: Ahead, index: usize) Ahead {
+        var rest = ahead;
+        rest.first += index * ahead.stride;
+        return rest;
+    }
+
+    pub inline fn ask(ahead: Ahead, index: usize) void {
+        const row = ahead.first + index * ahead.stride;
         var at: usize = 0;
-        while (at < bytes) : (at += 64) @prefetch(rows.first + index * rows.stride + at, .{});
+        while (at < ahead.bytes) : (at += 64) @prefetch(row + at, .{});
     }
 };
 
@@ -50,23 +72,25 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
         const at_once = std.math.floorPowerOfTwo(usize, @min(lanes, registers / n));
 
         /// `count` keys from `first` on. Each head's vector has lanes / count sums of every key,
-        /// which across.halve() adds up.
+        /// which across.halve() adds up. Those rows of `ahead` are asked for meanwhile.
         pub inline fn of(
             comptime count: usize,
             comptime first: usize,
             q: [n][*]const f32,
             n_vectors: usize,
             keys: Rows,
+            ahead: Ahead,
         ) [n]F {
             var sums: [n]F = undefined;
             if (count > at_once) {
-                const some = of(count / 2, first, q, n_vectors, keys);
-                const others = of(count / 2, first + count / 2, q, n_vectors, keys);
+                const some = of(count / 2, first, q, n_vectors, keys, ahead);
+                const others = of(count / 2, first + count / 2, q, n_vectors, keys, ahead);
                 inline for (&sums, some, others) |*sum, a, b| {
                     sum.* = across.halve(.sum, f32, count, a, b);
                 }
                 return sums;
             }
+            inline for (0..count) |key| ahead.ask(first + key);
             var dots: [n][count]F = @splat(@splat(@splat(0)));
             for (0..n_vectors) |i| {
                 inline for (0..count) |key| {

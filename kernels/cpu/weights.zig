@@ -8,6 +8,7 @@ const scores_of = @import("scores.zig");
 
 const F = half.F;
 const lanes = half.lanes;
+const Ahead = scores_of.Ahead;
 const Rows = scores_of.Rows;
 const Scores = scores_of.Scores;
 const chunk_len = scores_of.chunk_len;
@@ -83,7 +84,8 @@ pub inline fn divide(values: []f32, sum: f32) void {
 
 const Vectors = [chunk_len / lanes]F;
 
-/// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries.
+/// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries. As many
+/// rows of `ahead` are asked for meanwhile.
 pub inline fn weigh(
     comptime type_: cell.Type,
     comptime n: usize,
@@ -92,12 +94,14 @@ pub inline fn weigh(
     weights: *const [n]Scores,
     n_keys: [n]usize,
     to: [n][*]f32,
+    ahead: Ahead,
 ) void {
     var first: usize = 0;
     inline for (.{ 4, 2, 1 }) |width| {
         if (width == 1 or width * n <= registers) {
             while (n_vectors - first >= width) : (first += width) {
-                weighVectors(type_, n, width, rows, first, weights, n_keys, to);
+                const asked: Ahead = if (first == 0) ahead else .nothing;
+                weighVectors(type_, n, width, rows, first, weights, n_keys, to, asked);
             }
         }
     }
@@ -113,12 +117,14 @@ inline fn weighVectors(
     weights: *const [n]Scores,
     n_keys: [n]usize,
     to: [n][*]f32,
+    ahead: Ahead,
 ) void {
     var sums: [n][width]F = @splat(@splat(@splat(0)));
     var n_common = n_keys[0];
     inline for (n_keys) |n_own| n_common = @min(n_common, n_own);
     for (0..n_common) |key| {
         const row = rows.first + key * rows.stride;
+        ahead.ask(key);
         inline for (0..width) |i| {
             const value = cell.load(type_, row, first + i);
             inline for (&sums, weights) |*sum, *weight| {
