@@ -30,19 +30,22 @@ pub fn Row(comptime T: type) type {
 /// Lane i of the result is what `op` makes of all lanes of `rows[i]`.
 pub inline fn each(comptime op: Op, comptime T: type, rows: *const [lanes]Row(T)) Row(T) {
     @setEvalBranchQuota(20_000);
-    return inRowOrder(T, halveAll(op, T, lanes, rows));
+    return inRowOrder(T, halveAll(op, T, 1, lanes, rows));
 }
 
-/// `count` rows as one with lanes / count partial results of each.
+/// `count` rows as one with lanes / count partial results of each; every one that is given already
+/// has lanes / some of `some` rows.
 pub inline fn halveAll(
     comptime op: Op,
     comptime T: type,
+    comptime some: usize,
     comptime count: usize,
-    rows: *const [count]Row(T),
+    rows: *const [count / some]Row(T),
 ) Row(T) {
-    if (count == 1) return rows[0];
-    const a = halveAll(op, T, count / 2, rows[0 .. count / 2]);
-    const b = halveAll(op, T, count / 2, rows[count / 2 ..][0 .. count / 2]);
+    if (count == some) return rows[0];
+    const middle = count / some / 2;
+    const a = halveAll(op, T, some, count / 2, rows[0..middle]);
+    const b = halveAll(op, T, some, count / 2, rows[middle..][0..middle]);
     return halve(op, T, count, a, b);
 }
 
@@ -57,7 +60,7 @@ pub inline fn ofSome(
     comptime var count = std.math.ceilPowerOfTwoAssert(usize, n);
     var padded: [count]Row(f32) = @splat(rows[0]);
     padded[0..n].* = rows.*;
-    var results = halveAll(op, f32, count, &padded);
+    var results = halveAll(op, f32, 1, count, &padded);
     inline while (count < lanes) {
         count *= 2;
         results = halve(op, f32, count, results, results);

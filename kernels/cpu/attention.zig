@@ -64,6 +64,12 @@ pub const Args = extern struct {
         return @min(n -| chunk * chunk_len, chunk_len);
     }
 
+    /// Chunks with keys that a token sees.
+    pub fn chunks(args: *const Args, token: usize) usize {
+        const n: usize = @intCast(@max(0, args.n_seen.?[token]));
+        return @min((n + chunk_len - 1) / chunk_len, args.n_blocks);
+    }
+
     /// The first byte of a head's part of the chunk, in the keys and in the values.
     pub fn place(args: *const Args, stream: usize, chunk: usize, head_kv: usize) usize {
         const block: usize = @intCast(args.blocks.?[stream * args.n_blocks + chunk]);
@@ -115,9 +121,11 @@ const parts_at_once = 4;
 
 fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, share: Share) void {
     @setEvalBranchQuota(20_000);
-    var runs = share.runs(args.n_tokens * args.n_head_kv * args.n_blocks, parts_at_once);
+    const parts: Parts = .of(args);
+    var runs = share.runs(args.n_tokens * parts.per_token, parts_at_once);
     while (runs.next()) |run| for (run[0]..run[1]) |at| {
-        const part: Part = .of(args, at);
+        const part = parts.at(at);
+        if (part.seen(args) == 0) continue;
         var head = part.head_kv * args.group();
         const end_head = head + args.group();
         inline for (.{ 4, 3, 2, 1 }) |n| {
@@ -128,35 +136,59 @@ fn attendType(comptime type_: cell.Type, args: *const Args, partials: [*]f32, sh
                     const index = (part.token * args.n_head + head + h) * args.n_blocks;
                     place.* = partials + (index + part.chunk) * size;
                 }
-                attendHeads(type_, n, args, part, head, to);
+                attendHeads(type_, n, parts, part, head, to);
             }
         }
     };
 }
 
-/// A chunk of the keys of one token and one head of keys. Those of all heads lie side by side and
-/// come one after another.
-const Part = struct {
-    at: usize,
-    token: usize,
-    head_kv: usize,
-    chunk: usize,
+/// The work of attend(), in the order in which it lies in memory: chunks of heads of keys, those of
+/// all heads side by side. Tokens that see less than another one have some without keys at last.
+const Parts = struct {
+    args: *const Args,
+    per_token: usize,
 
-    fn of(args: *const Args, at: usize) Part {
+    fn of(args: *const Args) Parts {
+        var n_chunks: usize = 0;
+        for (0..args.n_tokens) |token| n_chunks = @max(n_chunks, args.chunks(token));
+        return .{ .args = args, .per_token = n_chunks * args.n_head_kv };
+    }
+
+    fn at(parts: Parts, index: usize) Part {
+        const rest = index % parts.per_token;
         return .{
-            .at = at,
-            .token = at / args.n_blocks / args.n_head_kv,
-            .head_kv = at % args.n_head_kv,
-            .chunk = at / args.n_head_kv % args.n_blocks,
+            .index = index,
+            .token = index / parts.per_token,
+            .chunk = rest / parts.args.n_head_kv,
+            .head_kv = rest % parts.args.n_head_kv,
         };
     }
+
+    /// The first part of the next chunk that has keys: of this token, or of the next one.
+    fn nextChunk(parts: Parts, part: Part) ?Part {
+        const next = part.index - part.head_kv + parts.args.n_head_kv;
+        for ([_]usize{ next, (part.token + 1) * parts.per_token }) |index| {
+            if (index >= parts.args.n_tokens * parts.per_token) return null;
+            const other = parts.at(index);
+            if (other.seen(parts.args) > 0) return other;
+        }
+        return null;
+    }
+};
+
+/// A chunk of the keys of one token and one head of keys.
+const Part = struct {
+    index: usize,
+    token: usize,
+    chunk: usize,
+    head_kv: usize,
 
     /// How many keys there are.
     fn seen(part: Part, args: *const Args) usize {
         return args.seen(part.token, part.chunk);
     }
 
-    /// The keys or the values, one at least.
+    /// The keys or the values.
     fn rows(part: Part, args: *const Args, cells: [*]const u8) Rows {
         const stream = part.token / args.per_stream;
         return .{
@@ -166,15 +198,14 @@ const Part = struct {
         };
     }
 
-    /// The one after it that has keys: the next head or chunk, or the first one of the next token.
-    fn next(part: Part, args: *const Args) ?Part {
-        const end = args.n_tokens * args.n_head_kv * args.n_blocks;
-        for ([_]usize{ part.at + 1, (part.token + 1) * args.n_head_kv * args.n_blocks }) |at| {
-            if (at >= end) return null;
-            const other: Part = .of(args, at);
-            if (other.seen(args) > 0) return other;
-        }
-        return null;
+    /// Share `index` of all heads of this chunk, of as many as there are heads.
+    fn ahead(part: Part, args: *const Args, cells: [*]const u8, index: usize) Ahead {
+        const bytes = part.seen(args) * args.cell_bytes / args.n_head_kv;
+        const start = args.place(part.token / args.per_stream, part.chunk, 0);
+        return .{
+            .first = cells + start + index * bytes,
+            .per_key = (bytes + chunk_len - 1) / chunk_len,
+        };
     }
 };
 
@@ -184,15 +215,14 @@ fn merge(
     out: [*]f32,
     share: Share,
 ) callconv(.c) void {
-    const n_chunks = args.n_blocks;
     const size = head_room + args.n_embd_head;
     const first, const end = share.of(args.n_tokens * args.n_head);
     for (first..end) |head| {
         const values = out[head * args.n_embd_head ..][0..args.n_embd_head];
         var whole: Weights(1) = .none;
         @memset(values, 0);
-        for (head * n_chunks..(head + 1) * n_chunks) |index| {
-            const part = partials + index * size;
+        for (0..args.chunks(head / args.n_head)) |chunk| {
+            const part = partials + (head * args.n_blocks + chunk) * size;
             const next: Weights(1) = .{ .max = .{part[0]}, .sum = .{part[1]} };
             whole = whole.fold(next, .{values}, .{part + head_room});
         }
@@ -224,36 +254,37 @@ fn attendWhole(args: *const Args, out: [*]f32, share: Share) callconv(.c) void {
     }
 }
 
-/// What a chunk gives to `n` heads of one token: the weights, and behind the head room the values.
+/// What a chunk that has keys gives to `n` heads of one token: the weights, and behind the head
+/// room the values.
 fn attendHeads(
     comptime type_: cell.Type,
     comptime n: usize,
-    args: *const Args,
+    parts: Parts,
     part: Part,
     head: usize,
     to: [n][*]f32,
 ) void {
+    const args = parts.args;
     const n_keys = part.seen(args);
-    if (n_keys == 0) {
-        inline for (to) |place| place[0] = -std.math.inf(f32);
-        return;
-    }
     const n_vectors = args.n_embd_head / lanes;
-    const row_bytes = type_.bytes(args.n_embd_head);
     const keys = part.rows(args, args.k.?);
     const values = part.rows(args, args.v.?);
-    const soon = values.ahead(row_bytes);
+    const next = parts.nextChunk(part);
+    const keys_ahead: Ahead = if (next) |chunk|
+        chunk.ahead(args, args.k.?, part.head_kv)
+    else
+        .nothing;
+    const values_ahead: Ahead = if (next) |chunk|
+        chunk.ahead(args, args.v.?, part.head_kv)
+    else
+        .nothing;
     var q: [n][*]const f32 = undefined;
     inline for (&q, 0..) |*one, h| one.* = args.query(part.token, head + h);
 
     var scores: [n]scores_of.Scores = undefined;
     var first: usize = 0;
     while (first < n_keys) : (first += lanes) {
-        const dots = scores_of.Dots(type_, n).of(lanes, 0, q, n_vectors, .{
-            .first = keys.row(first),
-            .stride = keys.stride,
-            .last = keys.last - first,
-        }, soon.from(first));
+        const dots = scores_of.Dots(type_, n).of(first, q, n_vectors, keys, keys_ahead);
         inline for (&scores, dots) |*score, dot| {
             score[first..][0..lanes].* = across.inRowOrder(f32, dot);
         }
@@ -265,10 +296,9 @@ fn attendHeads(
     }
     var places: [n][*]f32 = undefined;
     inline for (&places, to) |*place, own| place.* = own + head_room;
-    const next = part.next(args);
-    const later: Ahead =
-        if (next) |other| other.rows(args, args.k.?).ahead(row_bytes) else .nothing;
-    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, later);
-    const n_later = if (next) |other| other.seen(args) else 0;
-    for (n_keys..@max(n_keys, n_later)) |key| later.ask(key);
+    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, values_ahead);
+    if (next != null) for (n_keys..chunk_len) |key| {
+        keys_ahead.ask(key);
+        values_ahead.ask(key);
+    };
 }

@@ -256,6 +256,25 @@ test "a token has the same bits for any shares, and where less of its sequence h
     }
 }
 
+test "attend() divides the keys that a token sees among the shares, and no empty blocks" {
+    const heads: Case.Heads = .{ .size = 64, .n = 9, .n_kv = 3 };
+    var case: Case = try .init(.f16, heads, 1, &.{40});
+    defer case.deinit();
+    const partials = try allocator.alloc(f32, attention.partialLen(&case.args));
+    defer allocator.free(partials);
+    const size = partials.len / (heads.n * Case.n_blocks);
+    for (variant.runnable()) |kernels| for (0..heads.n_kv) |index| {
+        @memset(partials, std.math.nan(f32));
+        const share: Share = .{ .index = index, .count = heads.n_kv };
+        kernels.attention.attend(&case.args, partials.ptr, share);
+        var n_found: usize = 0;
+        for (0..heads.n * Case.n_blocks) |partial| {
+            if (!std.math.isNan(partials[partial * size])) n_found += 1;
+        }
+        try testing.expectEqual(heads.n / heads.n_kv, n_found);
+    };
+}
+
 test "a token has the same bits in a prompt as alone, of every type, on every variant" {
     var n_seen: [150]i32 = undefined;
     for (&n_seen, 0..) |*n, token| n.* = @intCast(token + 1);

@@ -4,6 +4,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const formats = @import("format.zig");
 const half = @import("half.zig");
+const order = @import("order.zig");
 const Format = formats.Format;
 
 const cpu = builtin.cpu;
@@ -188,13 +189,7 @@ inline fn dotsAvxVnni(
 /// Keeps tokens in turns: the compiler would rather add up one after the other, and then codes are
 /// written to memory first and read from there for each token.
 inline fn keepTurns(sums: anytype) void {
-    inline for (sums) |*sum| {
-        var kept = sum.*;
-        asm volatile (""
-            : [kept] "+x" (kept),
-        );
-        sum.* = kept;
-    }
+    inline for (sums) |*sum| order.keep(sum);
 }
 
 /// Without VNNI: pairs of products, added up as long as they fit 16 bits.

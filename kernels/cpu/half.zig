@@ -5,10 +5,31 @@ const builtin = @import("builtin");
 pub const lanes = 16;
 pub const F = @Vector(lanes, f32);
 
+/// Lanes that stay together where sixteen take several registers of few: sums of both halves at
+/// once would not fit.
+pub const part_lanes = if (is_x86 and has(.avx) and !has(.avx512f)) 8 else lanes;
+pub const Part = @Vector(part_lanes, f32);
+pub const n_parts = lanes / part_lanes;
+
+/// Part `p` of sixteen.
+pub inline fn part(values: F, comptime p: usize) Part {
+    return @shuffle(f32, values, undefined, part_order[p]);
+}
+const part_order: [n_parts]@Vector(part_lanes, i32) = @bitCast(std.simd.iota(i32, lanes));
+
+/// The sixteen that consist of `parts`.
+pub inline fn whole(parts: [n_parts]Part) F {
+    return if (n_parts == 1) parts[0] else std.simd.join(parts[0], parts[1]);
+}
+
 const is_x86 = builtin.cpu.arch == .x86_64;
-const converts = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .f16c);
+const converts = !is_x86 or has(.f16c);
 /// Whether a product and a sum are rounded once.
-pub const fuses = !is_x86 or std.Target.x86.featureSetHas(builtin.cpu.features, .fma);
+pub const fuses = !is_x86 or has(.fma);
+
+fn has(feature: std.Target.x86.Feature) bool {
+    return std.Target.x86.featureSetHas(builtin.cpu.features, feature);
+}
 
 /// Sixteen half floats from a place of any alignment. Without the processor's own conversion an
 /// infinite one becomes 65536.

@@ -6,6 +6,7 @@ const builtin = @import("builtin");
 const across = @import("across.zig");
 const cell = @import("cell.zig");
 const half = @import("half.zig");
+const order = @import("order.zig");
 
 const F = half.F;
 const lanes = half.lanes;
@@ -35,34 +36,22 @@ pub const Rows = struct {
     pub inline fn row(rows: Rows, index: usize) [*]const u8 {
         return rows.first + @min(index, rows.last) * rows.stride;
     }
-
-    /// So many bytes of each, to be asked for.
-    pub inline fn ahead(rows: Rows, bytes: usize) Ahead {
-        return .{ .first = rows.first, .stride = rows.stride, .bytes = bytes };
-    }
 };
 
-/// Rows that are read soon. The processor does not see them coming, for each head's part of a cell
-/// lies apart; they are asked for a few at a time, because more than it can wait for stall it.
+/// Memory that is read soon, asked for bit by bit while the keys of a chunk are computed: more than
+/// a processor can wait for would stall it. By itself it asks for little, because the rows of a
+/// head lie apart.
 pub const Ahead = struct {
     first: [*]const u8,
-    /// Bytes from one row to the next.
-    stride: usize,
-    /// Bytes of a row that are read.
-    bytes: usize,
+    /// Bytes that are asked for with each key.
+    per_key: usize,
 
-    pub const nothing: Ahead = .{ .first = &.{}, .stride = 0, .bytes = 0 };
+    pub const nothing: Ahead = .{ .first = &.{}, .per_key = 0 };
 
-    pub inline fn from(ahead: Ahead, index: usize) Ahead {
-        var rest = ahead;
-        rest.first += index * ahead.stride;
-        return rest;
-    }
-
-    pub inline fn ask(ahead: Ahead, index: usize) void {
-        const row = ahead.first + index * ahead.stride;
+    pub inline fn ask(ahead: Ahead, key: usize) void {
+        const from = ahead.first + key * ahead.per_key;
         var at: usize = 0;
-        while (at < ahead.bytes) : (at += 64) @prefetch(row + at, .{});
+        while (at < ahead.per_key) : (at += 64) @prefetch(from + at, .{});
     }
 };
 
@@ -70,40 +59,89 @@ pub const Ahead = struct {
 pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
     return struct {
         const at_once = std.math.floorPowerOfTwo(usize, @min(lanes, registers / n));
+        /// Keys whose sums are halved before the next are begun, which hides the time it takes.
+        const per_turn = if (is_wide) lanes else 4;
 
-        /// `count` keys from `first` on. Each head's vector has lanes / count sums of every key,
-        /// which across.halve() adds up. Those rows of `ahead` are asked for meanwhile.
+        /// Sixteen keys from `first` on, in the order of across.halve(). `ahead` is asked for
+        /// meanwhile.
         pub inline fn of(
-            comptime count: usize,
-            comptime first: usize,
+            first: usize,
             q: [n][*]const f32,
             n_vectors: usize,
             keys: Rows,
             ahead: Ahead,
         ) [n]F {
-            var sums: [n]F = undefined;
-            if (count > at_once) {
-                const some = of(count / 2, first, q, n_vectors, keys, ahead);
-                const others = of(count / 2, first + count / 2, q, n_vectors, keys, ahead);
-                inline for (&sums, some, others) |*sum, a, b| {
-                    sum.* = across.halve(.sum, f32, count, a, b);
-                }
-                return sums;
-            }
-            inline for (0..count) |key| ahead.ask(first + key);
-            var dots: [n][count]F = @splat(@splat(@splat(0)));
-            for (0..n_vectors) |i| {
-                inline for (0..count) |key| {
-                    const k = cell.load(type_, keys.row(first + key), i);
-                    inline for (&dots, q) |*dot, one| {
-                        dot[key] = half.multiplyAdd(k, floats(one + lanes * i), dot[key]);
+            var turns: [n][lanes / per_turn]F = undefined;
+            for (0..lanes / per_turn) |turn| {
+                var some: [n][per_turn / at_once]F = undefined;
+                inline for (0..per_turn / at_once) |i| {
+                    const key = first + per_turn * turn + at_once * i;
+                    inline for (0..at_once) |more| ahead.ask(key + more);
+                    const dots = ofSome(key, q, n_vectors, keys);
+                    inline for (&some, &dots) |*own, *dot| {
+                        own[i] = across.halveAll(.sum, f32, 1, at_once, dot);
                     }
                 }
+                inline for (&turns, &some) |*all, *own| {
+                    all[turn] = across.halveAll(.sum, f32, at_once, per_turn, own);
+                }
             }
-            inline for (&sums, dots) |*sum, dot| sum.* = across.halveAll(.sum, f32, count, &dot);
+            var sums: [n]F = undefined;
+            inline for (&sums, &turns) |*sum, *all| {
+                sum.* = across.halveAll(.sum, f32, per_turn, lanes, all);
+            }
             return sums;
         }
+
+        /// The sixteen sums of each of a few keys with each head.
+        inline fn ofSome(
+            first: usize,
+            q: [n][*]const f32,
+            n_vectors: usize,
+            keys: Rows,
+        ) [n][at_once]F {
+            var rows: [at_once][*]const u8 = undefined;
+            inline for (&rows, 0..) |*row, key| row.* = keys.row(first + key);
+            var sums: [n][at_once][half.n_parts]half.Part = @splat(@splat(@splat(@splat(0))));
+            var i: usize = 0;
+            // Heads of 64 have four vectors, and no loop then.
+            inline for (.{ 4, 1 }) |count| {
+                while (n_vectors - i >= count) : (i += count) inline for (0..count) |more| {
+                    addVector(type_, n, at_once, &sums, q, rows, i + more);
+                };
+            }
+            var dots: [n][at_once]F = undefined;
+            inline for (&dots, sums) |*own, all| {
+                inline for (own, all) |*dot, parts| dot.* = half.whole(parts);
+            }
+            return dots;
+        }
     };
+}
+
+/// Adds to the sums of each head and key what sixteen values of both give.
+inline fn addVector(
+    comptime type_: cell.Type,
+    comptime n: usize,
+    comptime count: usize,
+    sums: *[n][count][half.n_parts]half.Part,
+    q: [n][*]const f32,
+    rows: [count][*]const u8,
+    i: usize,
+) void {
+    var k: [count]F = undefined;
+    inline for (&k, rows) |*own, row| own.* = cell.load(type_, row, i);
+    inline for (0..half.n_parts) |p| {
+        inline for (sums, q) |*some, one| {
+            const own = half.part(floats(one + lanes * i), p);
+            inline for (some, k) |*sum, key| {
+                sum[p] = half.multiplyAddAs(half.Part, half.part(key, p), own, sum[p]);
+            }
+        }
+        if (half.n_parts > 1) inline for (sums) |*some| {
+            inline for (some) |*sum| order.keep(&sum[p]);
+        };
+    }
 }
 
 /// Keys of a chunk as f32 [lanes, n_embd_head] for each sixteen of them.

@@ -4,6 +4,7 @@ const across = @import("across.zig");
 const cell = @import("cell.zig");
 const exponential = @import("exponential.zig");
 const half = @import("half.zig");
+const order = @import("order.zig");
 const scores_of = @import("scores.zig");
 
 const F = half.F;
@@ -84,8 +85,8 @@ pub inline fn divide(values: []f32, sum: f32) void {
 
 const Vectors = [chunk_len / lanes]F;
 
-/// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries. As many
-/// rows of `ahead` are asked for meanwhile.
+/// Sums of the values of the first `n_keys` rows, each times its weight, for `n` queries. `ahead`
+/// is asked for meanwhile.
 pub inline fn weigh(
     comptime type_: cell.Type,
     comptime n: usize,
@@ -119,7 +120,7 @@ inline fn weighVectors(
     to: [n][*]f32,
     ahead: Ahead,
 ) void {
-    var sums: [n][width]F = @splat(@splat(@splat(0)));
+    var sums: [n][width][half.n_parts]half.Part = @splat(@splat(@splat(@splat(0))));
     var n_common = n_keys[0];
     inline for (n_keys) |n_own| n_common = @min(n_common, n_own);
     for (0..n_common) |key| {
@@ -127,8 +128,11 @@ inline fn weighVectors(
         ahead.ask(key);
         inline for (0..width) |i| {
             const value = cell.load(type_, row, first + i);
-            inline for (&sums, weights) |*sum, *weight| {
-                sum[i] = half.multiplyAdd(value, @splat(weight[key]), sum[i]);
+            inline for (0..half.n_parts) |p| {
+                inline for (&sums, weights) |*sum, *weight| {
+                    addPart(p, &sum[i][p], value, weight[key]);
+                }
+                if (half.n_parts > 1) inline for (&sums) |*sum| order.keep(&sum[i][p]);
             }
         }
     }
@@ -138,11 +142,15 @@ inline fn weighVectors(
             const row = rows.first + key * rows.stride;
             inline for (0..width) |i| {
                 const value = cell.load(type_, row, first + i);
-                sum[i] = half.multiplyAdd(value, @splat(weight[key]), sum[i]);
+                inline for (0..half.n_parts) |p| addPart(p, &sum[i][p], value, weight[key]);
             }
         }
     }
     inline for (sums, to) |sum, place| {
-        inline for (sum, 0..) |s, i| place[lanes * (first + i) ..][0..lanes].* = s;
+        inline for (sum, 0..) |s, i| place[lanes * (first + i) ..][0..lanes].* = half.whole(s);
     }
+}
+
+inline fn addPart(comptime p: usize, sum: *half.Part, values: F, weight: f32) void {
+    sum.* = half.multiplyAddAs(half.Part, half.part(values, p), @splat(weight), sum.*);
 }
