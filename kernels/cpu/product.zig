@@ -85,7 +85,7 @@ const few_panels = 16;
 /// Bytes of panels that stay in the cache while all tiles pass.
 pub const panels_at_once = 64 << 10;
 /// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
-pub const prefetch_bytes = 8192;
+pub const prefetch_bytes = 24 << 10;
 
 fn multiply(
     weight: *const Weight,

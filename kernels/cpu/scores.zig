@@ -48,6 +48,15 @@ pub const Ahead = struct {
 
     pub const nothing: Ahead = .{ .first = &.{}, .per_key = 0 };
 
+    /// What is asked for with vectors `first` to `first + n` of each key, of `n_vectors`, where not
+    /// all are computed at once.
+    pub inline fn part(ahead: Ahead, first: usize, n: usize, n_vectors: usize) Ahead {
+        return .{
+            .first = ahead.first + chunk_len * ahead.per_key * first / n_vectors,
+            .per_key = (ahead.per_key * n + n_vectors - 1) / n_vectors,
+        };
+    }
+
     pub inline fn ask(ahead: Ahead, key: usize) void {
         const from = ahead.first + key * ahead.per_key;
         var at: usize = 0;

@@ -101,8 +101,8 @@ pub inline fn weigh(
     inline for (.{ 4, 2, 1 }) |width| {
         if (width == 1 or width * n <= registers) {
             while (n_vectors - first >= width) : (first += width) {
-                const asked: Ahead = if (first == 0) ahead else .nothing;
-                weighVectors(type_, n, width, rows, first, weights, n_keys, to, asked);
+                const own = ahead.part(first, width, n_vectors);
+                weighVectors(type_, n, width, rows, first, weights, n_keys, to, own);
             }
         }
     }
