@@ -200,11 +200,12 @@ const Part = struct {
 
     /// Share `index` of all heads of this chunk, of as many as there are heads.
     fn ahead(part: Part, args: *const Args, cells: [*]const u8, index: usize) Ahead {
-        const bytes = part.seen(args) * args.cell_bytes / args.n_head_kv;
+        const n_keys = part.seen(args);
         const start = args.place(part.token / args.per_stream, part.chunk, 0);
+        const two_vectors = n_keys * args.type.bytes(2 * lanes);
         return .{
-            .first = cells + start + index * bytes,
-            .per_key = (bytes + chunk_len - 1) / chunk_len,
+            .first = cells + start + index * n_keys * args.type.bytes(args.n_embd_head),
+            .per_vector = (two_vectors + 2 * chunk_len - 1) / (2 * chunk_len),
         };
     }
 };
@@ -278,8 +279,10 @@ fn attendHeads(
         chunk.ahead(args, args.v.?, part.head_kv)
     else
         .nothing;
-    var q: [n][*]const f32 = undefined;
-    inline for (&q, 0..) |*one, h| one.* = args.query(part.token, head + h);
+    const q: scores_of.Heads = .{
+        .first = args.query(part.token, head),
+        .stride = args.n_embd_head,
+    };
 
     var scores: [n]scores_of.Scores = undefined;
     var first: usize = 0;
@@ -298,7 +301,7 @@ fn attendHeads(
     inline for (&places, to) |*place, own| place.* = own + head_room;
     weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, values_ahead);
     if (next != null) for (n_keys..chunk_len) |key| {
-        keys_ahead.ask(key);
-        values_ahead.ask(key);
+        keys_ahead.ask(key, n_vectors);
+        values_ahead.ask(key, n_vectors);
     };
 }

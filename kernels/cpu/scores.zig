@@ -43,25 +43,40 @@ pub const Rows = struct {
 /// head lie apart.
 pub const Ahead = struct {
     first: [*]const u8,
-    /// Bytes that are asked for with each key.
-    per_key: usize,
+    /// Bytes that are asked for with each key and each sixteen of its values.
+    per_vector: usize,
 
-    pub const nothing: Ahead = .{ .first = &.{}, .per_key = 0 };
+    pub const nothing: Ahead = .{ .first = &.{}, .per_vector = 0 };
 
-    /// What is asked for with vectors `first` to `first + n` of each key, of `n_vectors`, where not
-    /// all are computed at once.
-    pub inline fn part(ahead: Ahead, first: usize, n: usize, n_vectors: usize) Ahead {
+    /// What is left when `n_vectors` of all keys are computed.
+    pub inline fn after(ahead: Ahead, n_vectors: usize) Ahead {
         return .{
-            .first = ahead.first + chunk_len * ahead.per_key * first / n_vectors,
-            .per_key = (ahead.per_key * n + n_vectors - 1) / n_vectors,
+            .first = ahead.first + chunk_len * n_vectors * ahead.per_vector,
+            .per_vector = ahead.per_vector,
         };
     }
 
-    pub inline fn ask(ahead: Ahead, key: usize) void {
-        const from = ahead.first + key * ahead.per_key;
-        var at: usize = 0;
-        while (at < ahead.per_key) : (at += 64) @prefetch(from + at, .{});
+    /// Asks for what comes with `n_vectors` of a key.
+    pub inline fn ask(ahead: Ahead, key: usize, n_vectors: usize) void {
+        const bytes = n_vectors * ahead.per_vector;
+        const from = ahead.first + key * bytes;
+        // Written out, because the compiler's own way to unroll it takes longer than few lines.
+        inline for (0..lines_written) |line| {
+            if (line_bytes * line >= bytes) return;
+            @prefetch(from + line_bytes * line, .{});
+        }
+        var at: usize = line_bytes * lines_written;
+        while (at < bytes) : (at += line_bytes) @prefetch(from + at, .{});
     }
+    const line_bytes = 64;
+    const lines_written = 4;
+};
+
+/// Heads of a query, side by side: registers do not hold a pointer to each.
+pub const Heads = struct {
+    first: [*]const f32,
+    /// Floats from one to the next.
+    stride: usize,
 };
 
 /// Dot products of keys with `n` heads, as many at once as there are registers for.
@@ -75,7 +90,7 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
         /// meanwhile.
         pub inline fn of(
             first: usize,
-            q: [n][*]const f32,
+            q: Heads,
             n_vectors: usize,
             keys: Rows,
             ahead: Ahead,
@@ -85,7 +100,7 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
                 var some: [n][per_turn / at_once]F = undefined;
                 inline for (0..per_turn / at_once) |i| {
                     const key = first + per_turn * turn + at_once * i;
-                    inline for (0..at_once) |more| ahead.ask(key + more);
+                    inline for (0..at_once) |more| ahead.ask(key + more, n_vectors);
                     const dots = ofSome(key, q, n_vectors, keys);
                     inline for (&some, &dots) |*own, *dot| {
                         own[i] = across.halveAll(.sum, f32, 1, at_once, dot);
@@ -105,7 +120,7 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
         /// The sixteen sums of each of a few keys with each head.
         inline fn ofSome(
             first: usize,
-            q: [n][*]const f32,
+            q: Heads,
             n_vectors: usize,
             keys: Rows,
         ) [n][at_once]F {
@@ -134,15 +149,15 @@ inline fn addVector(
     comptime n: usize,
     comptime count: usize,
     sums: *[n][count][half.n_parts]half.Part,
-    q: [n][*]const f32,
+    q: Heads,
     rows: [count][*]const u8,
     i: usize,
 ) void {
     var k: [count]F = undefined;
     inline for (&k, rows) |*own, row| own.* = cell.load(type_, row, i);
     inline for (0..half.n_parts) |p| {
-        inline for (sums, q) |*some, one| {
-            const own = half.part(floats(one + lanes * i), p);
+        inline for (sums, 0..) |*some, h| {
+            const own = half.part(floats(q.first + h * q.stride + lanes * i), p);
             inline for (some, k) |*sum, key| {
                 sum[p] = half.multiplyAddAs(half.Part, half.part(key, p), own, sum[p]);
             }

@@ -101,7 +101,7 @@ pub inline fn weigh(
     inline for (.{ 4, 2, 1 }) |width| {
         if (width == 1 or width * n <= registers) {
             while (n_vectors - first >= width) : (first += width) {
-                const own = ahead.part(first, width, n_vectors);
+                const own = ahead.after(first);
                 weighVectors(type_, n, width, rows, first, weights, n_keys, to, own);
             }
         }
@@ -125,7 +125,7 @@ inline fn weighVectors(
     inline for (n_keys) |n_own| n_common = @min(n_common, n_own);
     for (0..n_common) |key| {
         const row = rows.first + key * rows.stride;
-        ahead.ask(key);
+        ahead.ask(key, width);
         inline for (0..width) |i| {
             const value = cell.load(type_, row, first + i);
             inline for (0..half.n_parts) |p| {
