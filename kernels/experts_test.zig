@@ -55,6 +55,6 @@ test "fill() takes several weights one behind another, multiply() only one" {
     for (0..3) |i| try panels.fill(stack, i * rows.len, &rows);
     const values = ggml.ggml_new_tensor_4d(context, .f32, 32, 2, 1, 1);
     const tiles = try panels.quantize(context, values, .nothing, .i8);
-    try testing.expectError(error.Failed, panels.multiply(context, stack, tiles, null));
+    try testing.expectError(error.Failed, panels.multiply(context, stack, tiles, null, null));
     try testing.expectEqualStrings("Cannot use 3 weights in panels as one", failure.get());
 }

@@ -182,11 +182,12 @@ export fn sluice_multiply(
     weight: ?*ggml.Tensor,
     tiles: ?*ggml.Tensor,
     added: ?*ggml.Tensor,
+    next: ?*ggml.Tensor,
 ) ?*ggml.Tensor {
     const c = given("context", context) catch return null;
     const w = given("weight", weight) catch return null;
     const t = given("tiles", tiles) catch return null;
-    return packed_weight.multiply(c, w, t, added) catch null;
+    return packed_weight.multiply(c, w, t, added, next) catch null;
 }
 
 export fn sluice_get_rows(

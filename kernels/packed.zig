@@ -77,6 +77,19 @@ pub const Layout = union(enum) {
         };
     }
 
+    fn asPanels(layout: *const Layout) product.Panels {
+        return switch (layout.*) {
+            inline else => |*weight| .of(weight),
+        };
+    }
+
+    /// Tells what will be multiplied next.
+    fn comeBefore(layout: *Layout, next: *const product.Panels) void {
+        switch (layout.*) {
+            inline else => |*weight| weight.next = next,
+        }
+    }
+
     /// Puts rows of a file into panels.
     pub fn pack(layout: *const Layout, rows: []const u8, panels: []u8) void {
         switch (layout.*) {
@@ -243,14 +256,17 @@ pub fn quantize(
 }
 
 /// A node that multiplies a weight in panels [n_in, n_out] with the tiles of n_tokens; f32
-/// [n_out, n_tokens], added to `added` of the same shape if there is one.
+/// [n_out, n_tokens], added to `added` of the same shape if there is one. `next` is the weight that
+/// will be multiplied next, if that is known.
 pub fn multiply(
     context: *ggml.Context,
     weight: *ggml.Tensor,
     tiles: *ggml.Tensor,
     added: ?*ggml.Tensor,
+    next: ?*ggml.Tensor,
 ) failure.Error!*ggml.Tensor {
     const layout = try layoutOf(weight);
+    if (next) |then| _ = try layoutOf(then);
     const expected = layout.tiles();
     const n_in: usize = @intCast(weight.ne[0]);
     if (@backingInt(tiles.type) != @backingInt(expected) or tiles.ne[0] != expected.rowLen(n_in)) {
@@ -265,16 +281,22 @@ pub fn multiply(
         );
     }
     const ne: [2]i64 = .{ weight.ne[1], tiles.ne[1] };
-    const more = added orelse
-        return custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
-    if (more.type != .f32 or more.ne[0] != ne[0] or more.ne[1] != ne[1] or
-        more.nb[0] != 4 or more.nb[1] != 4 * ne[0] or more.ne[2] != 1 or more.ne[3] != 1)
-    {
+    if (added) |more| try mustFit(more, ne);
+    const node = custom.node(context, .f32, ne, &.{ weight, tiles }, &multiplyNode, null);
+    node.src[2] = added;
+    node.src[3] = next;
+    return node;
+}
+
+/// Checks that `added` can be added to products of this shape.
+fn mustFit(added: *const ggml.Tensor, ne: [2]i64) failure.Error!void {
+    const fits = added.type == .f32 and added.ne[0] == ne[0] and added.ne[1] == ne[1] and
+        added.nb[0] == 4 and added.nb[1] == 4 * ne[0] and added.ne[2] == 1 and added.ne[3] == 1;
+    if (!fits) {
         return failure.set("Cannot add values of type {d} [{d}, {d}] to a product [{d}, {d}]", .{
-            @backingInt(more.type), more.ne[0], more.ne[1], ne[0], ne[1],
+            @backingInt(added.type), added.ne[0], added.ne[1], ne[0], ne[1],
         });
     }
-    return custom.node(context, .f32, ne, &.{ weight, tiles, more }, &multiplyNode, null);
 }
 
 /// A node that reads rows of a weight in panels, those whose numbers are `ids`: f32
@@ -329,7 +351,11 @@ fn Quantizing(comptime tiles: Tiles, comptime first: product.Rows.First) type {
 }
 
 fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
-    const layout = layoutOf(node.src[0].?) catch unreachable; // checked when the node was made
+    // Both were checked when the node was made.
+    var layout = layoutOf(node.src[0].?) catch unreachable;
+    const then = if (node.src[3]) |weight| layoutOf(weight) catch unreachable else layout;
+    const panels = then.asPanels();
+    if (node.src[3] != null) layout.comeBefore(&panels);
     const tiles = node.src[1].?;
     const n_tokens: usize = @intCast(tiles.ne[1]);
     const added: ?[*]const f32 =

@@ -43,7 +43,7 @@ fn compareWithOwn(type_: ggml.Type, tiles_type: ggml.Type) !void {
     const nodes = try tensor.newContext(1 << 20);
     defer ggml.ggml_free(nodes);
     const tiles = try panels.quantize(nodes, values, .nothing, tiles_type);
-    const found = try panels.multiply(nodes, weight, tiles, null);
+    const found = try panels.multiply(nodes, weight, tiles, null, weight);
     const memory = allocate(nodes);
     defer ggml.ggml_backend_buffer_free(memory);
     graphs.ggml_build_forward_expand(graph, found);
@@ -94,12 +94,13 @@ test "quantize(), multiply(), getRows() and fill() say what is wrong" {
     const values = ggml.ggml_new_tensor_4d(context, .f32, 64, 2, 1, 1);
     const tiles = try panels.quantize(context, values, .nothing, .i8);
     const bare = ggml.ggml_new_tensor_4d(context, q4_1, 64, 16, 1, 1);
-    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, null));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, null, null));
     try testing.expectError(error.Failed, panels.fill(bare, 0, &.{}));
     const memory = allocate(context);
     defer ggml.ggml_backend_buffer_free(memory);
-    try testing.expectError(error.Failed, panels.multiply(context, bare, values, null));
-    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, values));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, values, null, null));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, values, null));
+    try testing.expectError(error.Failed, panels.multiply(context, bare, tiles, null, values));
     try testing.expectError(error.Failed, panels.getRows(context, bare, values));
     const wide: panels.First = .{ .rms_norm = .{ .weight = odd, .eps = 1e-5 } };
     try testing.expectError(error.Failed, panels.quantize(context, values, wide, .i8));
@@ -118,9 +119,9 @@ test "multiply() refuses tiles that belong to another kind of weights" {
     defer ggml.ggml_backend_buffer_free(memory);
     const of_quants = try panels.quantize(context, values, .nothing, .i8);
     const of_floats = try panels.quantize(context, values, .nothing, .i32);
-    _ = try panels.multiply(context, quants, of_quants, null);
-    _ = try panels.multiply(context, halves, of_floats, null);
-    try testing.expectError(error.Failed, panels.multiply(context, quants, of_floats, null));
-    try testing.expectError(error.Failed, panels.multiply(context, halves, of_quants, null));
-    try testing.expectError(error.Failed, panels.multiply(context, halves, values, null));
+    _ = try panels.multiply(context, quants, of_quants, null, null);
+    _ = try panels.multiply(context, halves, of_floats, null, null);
+    try testing.expectError(error.Failed, panels.multiply(context, quants, of_floats, null, null));
+    try testing.expectError(error.Failed, panels.multiply(context, halves, of_quants, null, null));
+    try testing.expectError(error.Failed, panels.multiply(context, halves, values, null, null));
 }

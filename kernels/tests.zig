@@ -21,6 +21,7 @@ test {
     _ = @import("experts_test.zig");
     _ = @import("cpu/scratch.zig");
     _ = @import("cpu/share.zig");
+    _ = @import("cpu/stream.zig");
     _ = @import("cpu/crowd.zig");
     _ = @import("cpu/patience.zig");
     _ = @import("cpu/pool_test.zig");

@@ -15,6 +15,7 @@ const builtin = @import("builtin");
 const half = @import("half.zig");
 const product = @import("product.zig");
 const tiling = @import("tiles.zig");
+const walk = @import("walk.zig");
 
 const F = half.F;
 const panel_rows = product.panel_rows;
@@ -40,6 +41,8 @@ pub const Weight = extern struct {
     panels: [*]align(panel_rows) const u8,
     n_in: usize,
     n_out: usize,
+    /// What will be multiplied next, if that is known.
+    next: ?*const product.Panels = null,
 
     /// Bytes of one panel.
     pub fn panelBytes(weight: *const Weight) usize {
@@ -93,34 +96,35 @@ fn multiply(
     sums: [*]f32,
     share: product.Share,
 ) callconv(.c) void {
-    const work: product.Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
+    const work: walk.Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
     switch (weight.format) {
-        inline else => |f| product.multiplyTiles(@This(), f, &work, share),
+        inline else => |f| walk.multiplyTiles(@This(), f, &work, share),
     }
 }
 
-/// The sums of a panel and some tokens of a tile, from token `first` on.
+/// The sums of some panels and some tokens of a tile, from token `first` on.
 pub inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
-    comptime _: usize,
+    comptime n_panels: usize,
     panel: [*]align(panel_rows) const u8,
+    order: anytype,
     n_blocks: usize,
     from: [*]const u8,
     n_tile: usize,
     first: usize,
-) [n_tokens][1]F {
+) [n_tokens][n_panels]F {
     const column_bytes = value_bytes * panel_rows;
-    const together = comptime @max(1, chains / n_tokens);
+    const together = comptime @max(1, chains / n_tokens / n_panels);
     const values: [*]const f32 = @ptrCast(@alignCast(from + first * tiling.float_token_bytes));
-    var sums: [n_tokens]F = @splat(@splat(0));
-    var group: [n_tokens]F = @splat(@splat(0));
+    var sums: [n_tokens * n_panels]F = @splat(@splat(0));
+    var group: [n_tokens * n_panels]F = @splat(@splat(0));
     var b: usize = 0;
     inline for (.{ together, 1 }) |n| {
         while (n_blocks - b >= n) : (b += n) {
             const columns = panel + b * block_len * column_bytes;
             const block = values + b * n_tile * block_len;
-            const parts = sumEach(format, n_tokens, n, columns, block, n_tile);
+            const parts = sumEach(format, n_tokens, n_panels, n, columns, order, block, n_tile);
             inline for (parts) |part| {
                 inline for (&group, part) |*sum, more| sum.* += more;
             }
@@ -135,33 +139,36 @@ pub inline fn sumBlocks(
     return @bitCast(sums);
 }
 
-/// Sums of `n` neighbouring blocks, each by itself.
+/// Sums of `n` neighbouring blocks, each by itself: of each token those of each panel.
 inline fn sumEach(
     comptime format: Format,
     comptime n_tokens: usize,
+    comptime n_panels: usize,
     comptime n: usize,
     columns: [*]const u8,
+    order: anytype,
     values: [*]const f32,
     n_tile: usize,
-) [n][n_tokens]F {
+) [n][n_tokens * n_panels]F {
     const column_bytes = value_bytes * panel_rows;
     const block_bytes = column_bytes * block_len;
     const unrolled = 4;
-    var sums: [n][n_tokens]F = @splat(@splat(@splat(0)));
+    var sums: [n][n_tokens * n_panels]F = @splat(@splat(@splat(0)));
     for (0..block_len / unrolled) |step| {
         inline for (&sums, 0..) |*block, b| {
             const some = columns + b * block_bytes + step * unrolled * column_bytes;
-            // Panels lie behind one another, so this reaches into the next ones too.
-            const ahead = some + product.prefetch_bytes;
-            inline for (0..unrolled * column_bytes / 64) |i| @prefetch(ahead + 64 * i, .{});
+            inline for (0..n_panels) |p| inline for (0..unrolled * column_bytes / 64) |i| {
+                @prefetch(order.ahead(some, p) + 64 * i, .{});
+            };
             const tokens = values + b * n_tile * block_len + step * unrolled;
-            inline for (0..unrolled) |k| {
-                const weights = load(format, some + k * column_bytes);
-                inline for (block, 0..) |*sum, i| {
+            inline for (0..unrolled) |k| inline for (0..n_panels) |p| {
+                const weights = load(format, some + p * order.apart + k * column_bytes);
+                inline for (0..n_tokens) |i| {
                     const value: F = @splat(tokens[i * block_len + k]);
+                    const sum = &block[i * n_panels + p];
                     sum.* = half.multiplyAdd(weights, value, sum.*);
                 }
-            }
+            };
         }
     }
     return sums;

@@ -14,9 +14,10 @@ const formats = @import("format.zig");
 const half = @import("half.zig");
 const tiling = @import("tiles.zig");
 const unpacked = @import("product_unpacked.zig");
+const walk = @import("walk.zig");
 
+pub const Panels = @import("stream.zig").Panels;
 pub const Share = @import("share.zig").Share;
-const Runs = @import("share.zig").Runs;
 pub const Rows = tiling.Rows;
 pub const tileBytes = tiling.bytes;
 pub const Format = formats.Format;
@@ -32,6 +33,8 @@ pub const Weight = extern struct {
     panels: [*]align(panel_rows) const u8,
     n_in: usize,
     n_out: usize,
+    /// What will be multiplied next, if that is known.
+    next: ?*const Panels = null,
 
     /// Bytes of one panel.
     pub fn panelBytes(weight: *const Weight) usize {
@@ -78,14 +81,8 @@ pub fn panelsOf(comptime format: Format, comptime n_tokens: usize) usize {
     return if (dots.has_vnni and has_room) 2 else 1;
 }
 
-/// Tiles that a thread takes at a time where panels are too few to divide.
-const tiles_at_once = 4;
-/// Panels of a thread that are too few to divide.
-const few_panels = 16;
 /// Bytes of panels that stay in the cache while all tiles pass.
 pub const panels_at_once = 64 << 10;
-/// How far ahead of its use a weight is asked for: the processor's own way stops at pages.
-pub const prefetch_bytes = 24 << 10;
 
 fn multiply(
     weight: *const Weight,
@@ -95,204 +92,23 @@ fn multiply(
     sums: [*]f32,
     share: Share,
 ) callconv(.c) void {
-    const work: Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
+    const work: walk.Work(Weight) = .of(weight, tiles, n_tokens, added, sums);
     switch (weight.format) {
         inline else => |f| if (unpacked.gains(f, n_tokens))
             unpacked.multiplyTiles(f, &work, share)
         else
-            multiplyTiles(@This(), f, &work, share),
+            walk.multiplyTiles(@This(), f, &work, share),
     }
 }
 
-/// What is multiplied with what, and where the sums go; see Multiply.
-pub fn Work(comptime W: type) type {
-    return struct {
-        weight: *const W,
-        panel_bytes: usize,
-        tiles: [*]const u8,
-        n_tokens: usize,
-        added: ?[*]const f32,
-        sums: [*]f32,
-
-        const Self = @This();
-
-        /// The arguments of Multiply.
-        pub fn of(
-            weight: *const W,
-            tiles: [*]const u8,
-            n_tokens: usize,
-            added: ?[*]const f32,
-            sums: [*]f32,
-        ) Self {
-            return .{
-                .weight = weight,
-                .panel_bytes = weight.panelBytes(),
-                .tiles = tiles,
-                .n_tokens = n_tokens,
-                .added = added,
-                .sums = sums,
-            };
-        }
-
-        pub fn counts(work: *const Self) Parts.Counts {
-            return .{
-                .tiles = (work.n_tokens + tile_tokens - 1) / tile_tokens,
-                .panels = work.weight.n_out / panel_rows,
-            };
-        }
-
-        pub fn panel(work: *const Self, p: usize) [*]align(panel_rows) const u8 {
-            return @alignCast(work.weight.panels + p * work.panel_bytes);
-        }
-
-        /// Where the sums of a tile and a panel go.
-        pub fn place(work: *const Self, t: usize, p: usize) Place {
-            const at = t * tile_tokens * work.weight.n_out + p * panel_rows;
-            return .{
-                .sums = work.sums + at,
-                .added = if (work.added) |added| added + at else null,
-                .n_out = work.weight.n_out,
-            };
-        }
-    };
-}
-
-/// Where the sums of some tokens and panels go.
-pub const Place = struct {
-    sums: [*]f32,
-    added: ?[*]const f32,
-    n_out: usize,
-
-    /// Puts the sums of token `i` and panel `p`, added to what is there to be added.
-    pub inline fn put(place: Place, i: usize, p: usize, sum: F) void {
-        const at = i * place.n_out + p * panel_rows;
-        (place.sums + at)[0..panel_rows].* =
-            if (place.added) |added| sum + @as(F, added[at..][0..panel_rows].*) else sum;
-    }
-
-    /// What was put there.
-    pub inline fn get(place: Place, i: usize, p: usize) F {
-        return place.sums[i * place.n_out + p * panel_rows ..][0..panel_rows].*;
-    }
-};
-
-/// Tiles and panels that a thread multiplies with each other: first and end.
-pub const Part = struct {
-    tiles: [2]usize,
-    panels: [2]usize,
-};
-
-/// The parts of a share.
-pub const Parts = struct {
-    whole: Part,
-    is_by_tile: bool,
-    runs: Runs,
-
-    /// `most` are the most panels of a part, or tiles where a part has all panels; fewer than `few`
-    /// panels for each thread do not divide evenly, many tiles do.
-    pub fn of(share: Share, n: Counts, most: Counts, few: usize) Parts {
-        const is_by_tile = n.tiles >= 4 * share.count and n.panels < few * share.count;
-        return .{
-            .whole = .{ .tiles = .{ 0, n.tiles }, .panels = .{ 0, n.panels } },
-            .is_by_tile = is_by_tile,
-            .runs = if (is_by_tile)
-                share.runs(n.tiles, most.tiles)
-            else
-                share.runs(n.panels, most.panels),
-        };
-    }
-
-    pub const Counts = struct { tiles: usize, panels: usize };
-
-    pub fn next(parts: *Parts) ?Part {
-        const run = parts.runs.next() orelse return null;
-        var part = parts.whole;
-        if (parts.is_by_tile) part.tiles = run else part.panels = run;
-        return part;
-    }
-};
-
-/// The panels and tiles of a share. `kind` is this file or another that has such tiles and blocks.
-pub fn multiplyTiles(
-    comptime kind: type,
-    comptime format: anytype,
-    work: anytype,
-    share: Share,
-) void {
-    const n_at_once = @max(1, kind.panels_at_once / work.panel_bytes);
-    const most: Parts.Counts = .{ .tiles = tiles_at_once, .panels = n_at_once };
-    var parts: Parts = .of(share, work.counts(), most, few_panels);
-    while (parts.next()) |part| {
-        var from, const end = part.panels;
-        while (from < end) : (from += n_at_once) {
-            multiplyPart(kind, format, work, .{
-                .tiles = part.tiles,
-                .panels = .{ from, @min(from + n_at_once, end) },
-            });
-        }
-    }
-}
-
-/// The tiles and panels of a part.
-pub fn multiplyPart(
-    comptime kind: type,
-    comptime format: anytype,
-    work: anytype,
-    part: Part,
-) void {
-    const n_in = work.weight.n_in;
-    const tile_bytes = kind.tileBytes(n_in, tile_tokens);
-    for (part.tiles[0]..part.tiles[1]) |t| {
-        const n: usize = @min(tile_tokens, work.n_tokens - t * tile_tokens);
-        const tile = work.tiles + t * tile_bytes;
-        var p, const end = part.panels;
-        while (p < end) : (p += panels_most) {
-            const panels: [2]usize = .{ p, @min(end, p + panels_most) };
-            multiplyTile(kind, format, work, panels, tile, n, work.place(t, p));
-        }
-    }
-}
-
-/// Most panels of a pass.
-const panels_most = 2;
-
-/// Some panels with the `n` tokens of a tile, as many at a time as there are registers for.
-fn multiplyTile(
-    comptime kind: type,
-    comptime format: anytype,
-    work: anytype,
-    panels: [2]usize,
-    tile: [*]const u8,
-    n: usize,
-    place: Place,
-) void {
-    @setEvalBranchQuota(20_000);
-    const n_blocks = work.weight.n_in / block_len;
-    var done: usize = 0;
-    inline for (kind.passes) |pass| {
-        while (n - done >= pass) : (done += pass) {
-            const first, const end = panels;
-            var p = first;
-            inline for (.{ panels_most, 1 }) |count| {
-                if (comptime count > kind.panelsOf(format, pass)) continue;
-                while (end - p >= count) : (p += count) {
-                    const from = work.panel(p);
-                    const sums = kind.sumBlocks(format, pass, count, from, n_blocks, tile, n, done);
-                    inline for (sums, 0..) |own, i| inline for (own, 0..) |steps, q| {
-                        place.put(done + i, p - first + q, @bitCast(steps));
-                    };
-                }
-            }
-        }
-    }
-}
-
-/// The sums of some panels and some tokens of a tile, from token `first` on.
+/// The sums of some panels and some tokens of a tile, from token `first` on. `order` says where the
+/// panels after the first one lie, and what to ask for: streams.Row or streams.Stream.
 pub inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
     comptime n_panels: usize,
     panel: [*]align(panel_rows) const u8,
+    order: anytype,
     n_blocks: usize,
     tile: [*]const u8,
     n_tile: usize,
@@ -306,41 +122,46 @@ pub inline fn sumBlocks(
     const n_groups = n_blocks / per_group;
     const panel_bytes = n_blocks * step_bytes;
     // Its scales lie farther off than what is asked for, so those of the next are asked for early.
-    const is_long = panel_bytes > prefetch_bytes;
-    var sums: [n_tokens][n_panels]Steps = @splat(@splat(@splat(@splat(0))));
+    const is_long = panel_bytes > order.ahead_bytes;
+    // Those that share what is repeated; others take turns, so that registers hold their codes.
+    const n_sharing = comptime if (dots.has_vnni) n_panels else 1;
+    const n_turns = n_panels / n_sharing;
+    comptime std.debug.assert(n_turns == 1 or n_tokens == 1);
+    var sums: [n_turns][n_tokens][n_sharing]Steps = @splat(@splat(@splat(@splat(@splat(0)))));
     var block = tile;
     for (0..n_groups) |g| {
         var scales: [n_panels]formats.Scales(format) = undefined;
         inline for (&scales, 0..) |*own, p| {
-            const group = panel + p * panel_bytes + n_groups * code_bytes + g * side_bytes;
+            const group = panel + p * order.apart + n_groups * code_bytes + g * side_bytes;
             own.* = formats.scalesOf(format, @alignCast(group));
             if (is_long) inline for (0..(side_bytes + 63) / 64) |i| {
-                @prefetch(group + n_panels * panel_bytes + 64 * i, .{ .locality = 2 });
+                @prefetch(group + order.step(panel_bytes, n_panels) + 64 * i, .{ .locality = 2 });
             };
         }
         for (0..per_group) |part| {
-            // Panels lie behind one another, so this reaches into the next ones too.
-            const ahead = panel + (g * per_group + part) * step_bytes + prefetch_bytes;
+            const here = panel + (g * per_group + part) * step_bytes;
             inline for (0..n_panels) |p| inline for (0..(step_bytes + 63) / 64) |i| {
-                @prefetch(ahead + p * panel_bytes + 64 * i, .{});
+                @prefetch(order.ahead(here, p) + 64 * i, .{});
             };
             const activations: Activations = .of(block, n_tile, first);
-            inline for (0..n_steps) |s| {
-                var weights: [n_panels][8]dots.Codes = undefined;
-                inline for (&weights, 0..) |*own, p| {
-                    const rows = panel + p * panel_bytes + g * code_bytes + 4 * dots.rows * s;
+            inline for (0..n_steps) |s| inline for (&sums, 0..) |*turn, at| {
+                const from = at * n_sharing;
+                var weights: [n_sharing][8]dots.Codes = undefined;
+                inline for (&weights, from..) |*own, p| {
+                    const rows = panel + p * order.apart + g * code_bytes + 4 * dots.rows * s;
                     own.* = formats.codes(format, dots.rows, rows, part);
                 }
+                const own_scales = scales[from..][0..n_sharing];
                 comptime var i = 0;
                 inline while (i < n_tokens) : (i += at_once) {
                     const count = comptime @min(at_once, n_tokens - i);
-                    addBlock(format, count, i, &sums, weights, &scales, part, s, activations);
+                    addBlock(format, count, i, turn, weights, own_scales, part, s, activations);
                 }
-            }
+            };
             block += n_tile * token_bytes;
         }
     }
-    return sums;
+    return @bitCast(sums);
 }
 
 /// A block of a tile, from one of its tokens on.

@@ -14,6 +14,7 @@ const formats = @import("format.zig");
 const product = @import("product.zig");
 const tiling = @import("tiles.zig");
 const unpacked = @import("product_unpacked.zig");
+const walk = @import("walk.zig");
 
 const F = formats.F;
 const Format = formats.Format;
@@ -34,8 +35,8 @@ pub fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    from: product.Place,
-    to: product.Place,
+    from: walk.Place,
+    to: walk.Place,
     ahead: unpacked.Ahead,
 ) void {
     var sums: [tile_tokens]F = @splat(@splat(0));

@@ -96,14 +96,17 @@ pub fn multiplyRows(
         const share: product.Share = .{ .index = index, .count = count };
         kernels.multiply(weight, tiles.ptr, rows.n_tokens, added, sums.ptr, share);
     }
-    // The last one comes before the others, and takes of theirs.
+    // The last one comes before the others, and takes of theirs; and something is known to follow.
+    const panels: product.Panels = .of(weight);
+    var followed = weight.*;
+    followed.next = &panels;
     const again = try allocator.alloc(f32, sums.len);
     defer allocator.free(again);
     @memset(again, std.math.nan(f32));
     var taken: [shares_most]Taken = @splat(.{});
     for (0..count) |i| {
         const share: product.Share = .{ .index = count - 1 - i, .count = count, .taken = &taken };
-        kernels.multiply(weight, tiles.ptr, rows.n_tokens, added, again.ptr, share);
+        kernels.multiply(&followed, tiles.ptr, rows.n_tokens, added, again.ptr, share);
     }
     const n_sums = rows.n_tokens * weight.n_out;
     const expected = std.mem.sliceAsBytes(sums[0..n_sums]);

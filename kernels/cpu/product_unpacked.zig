@@ -11,11 +11,12 @@ const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const product = @import("product.zig");
 const tiling = @import("tiles.zig");
+const walk = @import("walk.zig");
 
 const F = formats.F;
 const Format = formats.Format;
-const Part = product.Part;
-const Work = product.Work(product.Weight);
+const Part = walk.Part;
+const Work = walk.Work(product.Weight);
 const block_len = formats.block_len;
 const panel_rows = formats.panel_rows;
 const tile_tokens = tiling.tile_tokens;
@@ -87,12 +88,12 @@ fn multiplyPart(comptime format: Format, work: *const Work, part: Part) void {
     var p, const end = part.panels;
     while (p + n_panels <= end) : (p += n_panels) {
         multiplyPanels(format, work, p, .{ first_tile, end_full });
-        product.multiplyPart(product, format, work, .{
+        walk.multiplyPart(product, format, work, .{
             .tiles = .{ end_full, end_tile },
             .panels = .{ p, p + n_panels },
         });
     }
-    product.multiplyPart(product, format, work, .{ .tiles = part.tiles, .panels = .{ p, end } });
+    walk.multiplyPart(product, format, work, .{ .tiles = part.tiles, .panels = .{ p, end } });
 }
 
 /// Panels from `p` on with some full tiles.
@@ -113,7 +114,7 @@ fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [
         inline for (0..n_panels) |i| chunk.unpack(i, work.panel(p + i), n_blocks);
         for (tiles[0]..tiles[1]) |t| {
             const blocks = work.tiles + (t * n_blocks + first) * token_block_bytes;
-            const near: product.Place = .{
+            const near: walk.Place = .{
                 .sums = @ptrCast(&between[t - tiles[0]]),
                 .added = null,
                 .n_out = n_panels * panel_rows,
@@ -200,8 +201,8 @@ fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
     blocks: [*]const u8,
-    from: product.Place,
-    to: product.Place,
+    from: walk.Place,
+    to: walk.Place,
     ahead: Ahead,
 ) void {
     const n = comptime if (is_wide and !format.isHalved()) 8 else 4;

@@ -141,11 +141,12 @@ struct ggml_tensor *sluice_quantize_swiglu(
  * A graph node: the product of a weight [n_in, n_out] in panels with the tiles of n_tokens; f32
  * [n_out, n_tokens], NULL on failure, and for tiles of the other type. It is added to added, f32 of
  * that shape, unless that is NULL. A row has the same bits for any n_tokens and any number of
- * threads.
+ * threads. next is the weight in panels that will be multiplied next, or NULL: its begin is asked
+ * of memory when this product ends.
  */
 struct ggml_tensor *sluice_multiply(
     struct ggml_context *context, struct ggml_tensor *weight, struct ggml_tensor *tiles,
-    struct ggml_tensor *added);
+    struct ggml_tensor *added, struct ggml_tensor *next);
 /*
  * A graph node: rows of a weight [n_in, n_out] in panels; f32 [n_in, n_tokens], NULL on failure.
  * ids is i32 [n_tokens], each from 0 to n_out - 1.

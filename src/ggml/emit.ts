@@ -70,7 +70,7 @@ export const NODES_PER_OP = 24;
 
 /** Emits the whole graph. */
 export function emit(lowered: Lowered, target: EmitTarget): Emitted {
-  const emission = new Emission(target);
+  const emission = new Emission(target, nextWeights(lowered));
   for (const node of lowered.nodes) emission.emit(node);
   const output = lowered.output ? emission.value(lowered.output) : null;
   if (output !== null) {
@@ -80,14 +80,22 @@ export function emit(lowered: Lowered, target: EmitTarget): Emitted {
   return { inputs: emission.inputs, output };
 }
 
+/** For each product with panels, the weight of the next one: nodes are computed in their order. */
+function nextWeights({ nodes }: Lowered): Map<Tensor, Tensor> {
+  const products = nodes.filter(({ op }) => op.kind === "mul_mat_packed");
+  return new Map(products.slice(1).map(({ src }, i) => [products[i]!, src[0]!]));
+}
+
 type Node<K extends Op["kind"]> = Tensor & { readonly op: Extract<Op, { kind: K }> };
 
 class Emission {
   readonly inputs = new Map<string, Pointer>();
   readonly #t: EmitTarget & { native: Native };
   readonly #values = new Map<Tensor, Pointer>();
+  readonly #nextWeights: ReadonlyMap<Tensor, Tensor>;
 
-  constructor(target: EmitTarget) {
+  constructor(target: EmitTarget, nextWeights: ReadonlyMap<Tensor, Tensor>) {
+    this.#nextWeights = nextWeights;
     this.#t = { ...target, native: target.library.native };
   }
 
@@ -101,9 +109,7 @@ class Emission {
 
   #emit(node: Tensor): Pointer {
     const { native: n, ctx } = this.#t;
-    const sources = node.src.map((s, i) =>
-      s.op.kind === "weight" ? this.#t.weight(s.op.parts, weightUse(node.op, i)) : this.value(s)
-    );
+    const sources = node.src.map((s, i) => this.#source(node, s, i));
     const [a, b, c] = sources as [Pointer, Pointer, Pointer];
     const { op, ne } = node;
     const type = type_id(node.type);
@@ -124,8 +130,12 @@ class Emission {
       }
       case "quantize_swiglu":
         return this.#t.library.handle(n.sluice_quantize_swiglu(ctx, a, type), "quantize SwiGLU");
-      case "mul_mat_packed":
-        return this.#t.library.handle(n.sluice_multiply(ctx, a, b, c ?? null), "multiply panels");
+      case "mul_mat_packed": {
+        const then = this.#nextWeights.get(node);
+        const next = then === undefined ? null : this.#source(node, then, 0);
+        const product = n.sluice_multiply(ctx, a, b, c ?? null, next);
+        return this.#t.library.handle(product, "multiply panels");
+      }
       case "get_rows_packed":
         return this.#t.library.handle(n.sluice_get_rows(ctx, a, b), "read rows of panels");
       case "add":
@@ -158,6 +168,13 @@ class Emission {
       case "attention":
         return this.#attention(node as Node<"attention">, sources);
     }
+  }
+
+  /** What `node` reads as its source `i`. */
+  #source(node: Tensor, source: Tensor, i: number): Pointer {
+    const { op } = source;
+    if (op.kind !== "weight") return this.value(source);
+    return this.#t.weight(op.parts, weightUse(node.op, i));
   }
 
   #input(name: string, type: number, ...ne: [number, number, number, number]): Pointer {

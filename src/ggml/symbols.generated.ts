@@ -324,8 +324,11 @@ export const symbols = {
   //   *values, int32_t type)
   sluice_quantize_swiglu: { args: ["pointer", "pointer", "i32"], returns: "pointer" },
   // struct ggml_tensor * sluice_multiply(struct ggml_context *context, struct ggml_tensor *weight,
-  //   struct ggml_tensor *tiles, struct ggml_tensor *added)
-  sluice_multiply: { args: ["pointer", "pointer", "pointer", "pointer"], returns: "pointer" },
+  //   struct ggml_tensor *tiles, struct ggml_tensor *added, struct ggml_tensor *next)
+  sluice_multiply: {
+    args: ["pointer", "pointer", "pointer", "pointer", "pointer"],
+    returns: "pointer",
+  },
   // struct ggml_tensor * sluice_get_rows(struct ggml_context *context, struct ggml_tensor *weight,
   //   struct ggml_tensor *ids)
   sluice_get_rows: { args: ["pointer", "pointer", "pointer"], returns: "pointer" },
