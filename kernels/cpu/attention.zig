@@ -199,12 +199,13 @@ const Part = struct {
     }
 
     /// Share `index` of all heads of this chunk, of as many as there are heads.
-    fn ahead(part: Part, args: *const Args, cells: [*]const u8, index: usize) Ahead {
+    fn ahead(part: Part, args: *const Args, index: usize) Ahead {
         const n_keys = part.seen(args);
         const start = args.place(part.token / args.per_stream, part.chunk, 0);
+        const at = start + index * n_keys * args.type.bytes(args.n_embd_head);
         const two_vectors = n_keys * args.type.bytes(2 * lanes);
         return .{
-            .first = cells + start + index * n_keys * args.type.bytes(args.n_embd_head),
+            .first = .{ args.k.? + at, args.v.? + at },
             .per_vector = (two_vectors + 2 * chunk_len - 1) / (2 * chunk_len),
         };
     }
@@ -270,15 +271,9 @@ fn attendHeads(
     const n_vectors = args.n_embd_head / lanes;
     const keys = part.rows(args, args.k.?);
     const values = part.rows(args, args.v.?);
-    const next = parts.nextChunk(part);
-    const keys_ahead: Ahead = if (next) |chunk|
-        chunk.ahead(args, args.k.?, part.head_kv)
-    else
-        .nothing;
-    const values_ahead: Ahead = if (next) |chunk|
-        chunk.ahead(args, args.v.?, part.head_kv)
-    else
-        .nothing;
+    const ahead: Ahead =
+        if (parts.nextChunk(part)) |next| next.ahead(args, part.head_kv) else .nothing;
+    const ahead_later = ahead.after(n_vectors);
     const q: scores_of.Heads = .{
         .first = args.query(part.token, head),
         .stride = args.n_embd_head,
@@ -287,7 +282,7 @@ fn attendHeads(
     var scores: [n]scores_of.Scores = undefined;
     var first: usize = 0;
     while (first < n_keys) : (first += lanes) {
-        const dots = scores_of.Dots(type_, n).of(first, q, n_vectors, keys, keys_ahead);
+        const dots = scores_of.Dots(type_, n).of(first, q, n_vectors, keys, ahead);
         inline for (&scores, dots) |*score, dot| {
             score[first..][0..lanes].* = across.inRowOrder(f32, dot);
         }
@@ -299,9 +294,9 @@ fn attendHeads(
     }
     var places: [n][*]f32 = undefined;
     inline for (&places, to) |*place, own| place.* = own + head_room;
-    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, values_ahead);
-    if (next != null) for (n_keys..chunk_len) |key| {
-        keys_ahead.ask(key, n_vectors);
-        values_ahead.ask(key, n_vectors);
-    };
+    weights_of.weigh(type_, n, values, n_vectors, &scores, @splat(n_keys), places, ahead_later);
+    for (n_keys..chunk_len) |key| {
+        ahead.ask(key, n_vectors);
+        ahead_later.ask(key, n_vectors);
+    }
 }

@@ -38,28 +38,28 @@ pub const Rows = struct {
     }
 };
 
-/// Memory that is read soon, asked for bit by bit while the keys of a chunk are computed: more than
-/// a processor can wait for would stall it. By itself it asks for little, because the rows of a
-/// head lie apart.
+/// Keys and values that are read soon, asked for bit by bit while a chunk is computed: more than a
+/// processor can wait for would stall it. By itself it asks for little, because the rows of a head
+/// lie apart. Keys and values take turns, because two places give more (stream.zig).
 pub const Ahead = struct {
-    first: [*]const u8,
+    /// Where the keys begin, and the values.
+    first: [2][*]const u8,
     /// Bytes that are asked for with each key and each sixteen of its values.
     per_vector: usize,
 
-    pub const nothing: Ahead = .{ .first = &.{}, .per_vector = 0 };
+    pub const nothing: Ahead = .{ .first = @splat(&.{}), .per_vector = 0 };
 
     /// What is left when `n_vectors` of all keys are computed.
     pub inline fn after(ahead: Ahead, n_vectors: usize) Ahead {
-        return .{
-            .first = ahead.first + chunk_len * n_vectors * ahead.per_vector,
-            .per_vector = ahead.per_vector,
-        };
+        var left = ahead;
+        for (&left.first) |*first| first.* += chunk_len / 2 * n_vectors * ahead.per_vector;
+        return left;
     }
 
     /// Asks for what comes with `n_vectors` of a key.
     pub inline fn ask(ahead: Ahead, key: usize, n_vectors: usize) void {
         const bytes = n_vectors * ahead.per_vector;
-        const from = ahead.first + key * bytes;
+        const from = ahead.first[key % 2] + key / 2 * bytes;
         // Written out, because the compiler's own way to unroll it takes longer than few lines.
         inline for (0..lines_written) |line| {
             if (line_bytes * line >= bytes) return;
