@@ -8,7 +8,9 @@
 const std = @import("std");
 const builtin = @import("builtin");
 
+/// How often is measured what one job does; of several ways each is tried so often.
 const passes = 12;
+const passes_of_way = 4;
 const line_bytes = 64;
 /// Long against the start of a thread, short against the patience of a user.
 const pass_ops = 20_000_000_000;
@@ -37,7 +39,7 @@ pub fn main(init: std.process.Init) !void {
     for (bytes, 0..) |*byte, at| byte.* = @truncate(at *% 31 >> 3);
 
     const kind: Kind = if (wide == .amx and !allowTiles()) .vpdpbusd_zmm else wide;
-    const read = try bestOf(&.{ &readPlain, &readAhead }, n_threads, bytes);
+    const read = try bestOf(&reads, n_threads, bytes);
     const int8 = try bestOf(&.{int8Job(kind)}, n_threads, bytes);
     const f32s = try bestOf(&.{&multiplyFloats}, n_threads, bytes);
     const bf16s = if (bf16Job()) |job| try bestOf(&.{job}, n_threads, bytes) else 0;
@@ -57,7 +59,7 @@ fn bestOf(jobs: []const Job, n_threads: usize, bytes: []const u8) !f64 {
     defer std.heap.page_allocator.free(team);
     const share = bytes.len / n_threads / 4096 * 4096;
     var best: f64 = 0;
-    for (0..passes) |pass| {
+    for (0..@max(passes, passes_of_way * jobs.len)) |pass| {
         var waiting: std.atomic.Value(usize) = .init(n_threads);
         for (team, 0..) |*member, at| member.* = .{
             .job = jobs[pass % jobs.len],
@@ -117,30 +119,34 @@ fn useLargePages(bytes: []align(std.heap.page_size_max) u8) void {
 const Words = @Vector(line_bytes / 8, u64);
 const lines_at_once = 8;
 
-fn readPlain(part: []const u8) u64 {
-    return readLines(part, 0);
-}
+/// Which way is the fastest differs by processor, and by how busy its memory is.
+const reads = [_]Job{
+    &Reading(1, 0).read,    &Reading(1, 1024).read, &Reading(2, 0).read,
+    &Reading(2, 4096).read, &Reading(4, 0).read,    &Reading(4, 4096).read,
+};
 
-/// On some processors the one that prefetches by itself is not the fastest.
-fn readAhead(part: []const u8) u64 {
-    return readLines(part, 1024);
-}
-
-fn readLines(part: []const u8, comptime ahead: usize) u64 {
-    var sums: [lines_at_once]Words = @splat(@splat(0));
-    const step = line_bytes * lines_at_once;
-    var at: usize = 0;
-    while (at + step <= part.len) : (at += step) {
-        inline for (&sums, 0..) |*sum, line| {
-            const bytes = part.ptr + at + line * line_bytes;
-            // An address behind the end may be prefetched: it is not read.
-            if (ahead > 0) @prefetch(bytes + ahead, .{ .rw = .read, .locality = 3 });
-            const words: *const Words = @ptrCast(@alignCast(bytes));
-            sum.* ^= words.*;
+/// Reads in some places at once, and asks for what lies so far ahead unless that is 0.
+fn Reading(comptime places: usize, comptime ahead: usize) type {
+    const lines = lines_at_once / places;
+    const step = line_bytes * lines;
+    return struct {
+        fn read(part: []const u8) u64 {
+            var sums: [places][lines]Words = @splat(@splat(@splat(0)));
+            const share = part.len / places / step * step;
+            var at: usize = 0;
+            while (at < share) : (at += step) {
+                inline for (&sums, 0..) |*own, place| inline for (own, 0..) |*sum, line| {
+                    const bytes = part.ptr + place * share + at + line * line_bytes;
+                    // An address behind the end may be prefetched: it is not read.
+                    if (ahead > 0) @prefetch(bytes + ahead, .{ .rw = .read, .locality = 3 });
+                    const words: *const Words = @ptrCast(@alignCast(bytes));
+                    sum.* ^= words.*;
+                };
+            }
+            for (sums) |own| for (own) |sum| std.mem.doNotOptimizeAway(@reduce(.Xor, sum));
+            return places * share;
         }
-    }
-    for (sums) |sum| std.mem.doNotOptimizeAway(@reduce(.Xor, sum));
-    return at;
+    };
 }
 
 /// How bytes are multiplied and summed up, best last.
