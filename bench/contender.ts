@@ -4,6 +4,7 @@
  * @module
  */
 import type { LinearLine } from "./linear.ts";
+import type { TicksLine } from "./ticks.ts";
 import type { ProcessGroup } from "./process_group.ts";
 
 /** What to generate, always greedy and past the end token. */
@@ -54,6 +55,8 @@ export interface Entrant {
    * absent where nobody can tell.
    */
   linearLayers?(tokens: number): Promise<LinearLine>;
+  /** How fast answers of so many tokens are without a server, by a program of its own. */
+  ticks?(tokens: number): Promise<TicksLine>;
 }
 
 /** Answers that came at once, as one. */

@@ -15,6 +15,7 @@ import { HttpContender } from "./http_contender.ts";
 import type { LinearLine } from "./linear.ts";
 import { LineContender } from "./line_contender.ts";
 import { llamaServer, openVino, type Peer } from "./peers.ts";
+import type { TicksLine } from "./ticks.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** What everybody runs. */
@@ -85,12 +86,15 @@ async function sluiceEntrants(
     const script = [...words, join("src", "cli.ts"), "serve", ...options, ...limits].map(String);
     const command = (port: number): string[] => [...script, "--port", String(port)];
     const start = () => HttpContender.start(name, command, root);
-    const linearLayers = async (tokens: number): Promise<LinearLine> => {
-      const program = [...words, join("bench", "linear.ts"), model, n_threads, tokens].map(String);
-      const line = await run(program, { purpose: "measure linear layers", cwd: root, signal });
-      return JSON.parse(line) as LinearLine;
+    const measure = async (file: string, purpose: string, tokens: number): Promise<unknown> => {
+      const program = [...words, join("bench", file), model, n_threads, tokens].map(String);
+      return JSON.parse(await run(program, { purpose, cwd: root, signal }));
     };
-    return { name, version, threads: n_threads, rivals, start, linearLayers };
+    const linearLayers = (tokens: number): Promise<LinearLine> =>
+      measure("linear.ts", "measure linear layers", tokens) as Promise<LinearLine>;
+    const ticks = (tokens: number): Promise<TicksLine> =>
+      measure("ticks.ts", "measure ticks of the core", tokens) as Promise<TicksLine>;
+    return { name, version, threads: n_threads, rivals, start, linearLayers, ticks };
   };
   if (!oneThread || threads === 1) return [entrant(threads, peerNames)];
   const single = entrant(1, []);

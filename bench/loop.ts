@@ -9,43 +9,16 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { createHandler, load, type Model } from "../mod.ts";
-import { Core } from "../src/core/core.ts";
-import { samplingRecord } from "../src/engine/sampling.ts";
 import type { RunningServer, ServeOptions } from "../src/server/adapters/server.ts";
+import type { Answer } from "./contender.ts";
 import type { AnswerLine, AskLine } from "./line_contender.ts";
+import { loadCore, tick } from "./ticks.ts";
 
 const CONTEXT_TOKENS = 2048;
-/** Any ids will do where no text is made. */
-const PROMPT_IDS = Int32Array.from({ length: 16 }, (_, index) => 1000 + index);
-
-type Way = (ask: AskLine) => AnswerLine | Promise<AnswerLine>;
-
-/** Generates by the core alone: no Worker, no tokenizer, no text. */
-function tick(core: Core, { prompts, max_tokens }: AskLine): AnswerLine {
-  const times: number[] = [];
-  const sent = performance.now();
-  for (const id of prompts.keys()) {
-    core.submit({
-      type: "submit",
-      id,
-      tokens: PROMPT_IDS,
-      n_sampled: 0,
-      maxTokens: max_tokens,
-      endIds: [],
-      sampling: samplingRecord({ temperature: 0 }),
-      repeatLastN: 0,
-      credit: max_tokens,
-    });
-  }
-  core.admit();
-  for (let sampled = core.tick(); sampled !== undefined; sampled = core.tick()) {
-    for (const _ of sampled) times.push(performance.now() - sent);
-  }
-  return answerLine(PROMPT_IDS.length * prompts.length, times);
-}
+type Way = (ask: AskLine) => Answer | Promise<Answer>;
 
 /** Generates as a program does that embeds sluice. */
-async function generate(model: Model, { prompts, max_tokens }: AskLine): Promise<AnswerLine> {
+async function generate(model: Model, { prompts, max_tokens }: AskLine): Promise<Answer> {
   const times: number[] = [];
   let promptTokens = 0;
   const sent = performance.now();
@@ -61,12 +34,12 @@ async function generate(model: Model, { prompts, max_tokens }: AskLine): Promise
       if (event.type === "error") throw new Error(event.message);
     }
   }));
-  return answerLine(promptTokens, times);
+  const [firstMs = 0, lastMs = 0] = [times[0], times.at(-1)];
+  return { promptTokens, tokens: times.length, firstMs, lastMs };
 }
 
-function answerLine(prompt_tokens: number, times: readonly number[]): AnswerLine {
-  const [first_ms = 0, last_ms = 0] = [times[0], times.at(-1)];
-  return { prompt_tokens, tokens: times.length, first_ms, last_ms };
+function answerLine({ promptTokens, tokens, firstMs, lastMs }: Answer): AnswerLine {
+  return { prompt_tokens: promptTokens, tokens, first_ms: firstMs, last_ms: lastMs };
 }
 
 async function adapter(): Promise<(options: ServeOptions) => RunningServer> {
@@ -83,19 +56,16 @@ async function main(path: string, threads: number, streams: number): Promise<voi
     ctxSize: CONTEXT_TOKENS,
     parallel: streams,
   });
-  using core = await Core.load({
-    ...{ path, n_threads: threads, n_ctx: CONTEXT_TOKENS, n_streams: streams, cacheType: "f16" },
-    ...{ flashAttention: true, fused: true, repack: true },
-  }, new Int32Array(new SharedArrayBuffer(4 * streams)));
+  using core = await loadCore(path, threads, CONTEXT_TOKENS, streams);
   const server = (await adapter())({ handler: createHandler(model), port: 0 });
   const ways: Record<string, Way> = {
-    ticks: (ask) => tick(core, ask),
+    ticks: ({ prompts, max_tokens }) => tick(core, prompts.length, max_tokens),
     generate: (ask) => generate(model, ask),
   };
   say({ url: `${server.url}/` });
   for await (const line of createInterface({ input: process.stdin })) {
     const ask = JSON.parse(line) as AskLine;
-    say(await ways[ask.way ?? "generate"]!(ask));
+    say(answerLine(await ways[ask.way ?? "generate"]!(ask)));
   }
   await server.stop();
 }

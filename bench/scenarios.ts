@@ -62,6 +62,7 @@ const IDLE_MS = 500;
 const BUSY_MS = 10_000;
 const SPARE_TOKENS = 64;
 const LINEAR_TOKENS = 512;
+const TICKS_TOKENS = 32;
 
 /** Tokens that are in the context before the measured ones. */
 const DEPTHS = [0, 1024, 2048, 4096];
@@ -85,6 +86,9 @@ export const linearFigures = [
   `products of linear layers alone, ${LINEAR_TOKENS} tokens`,
   `linear layers alone, ${LINEAR_TOKENS} tokens`,
 ] as const;
+
+/** Name of the figure of the core alone. */
+export const ticksFigure = "decode by the core alone";
 
 /** Names of the memory's figures. */
 export const memoryFigures = ["memory after the run", "most memory in the run"] as const;
@@ -160,6 +164,19 @@ const linear: Scenario = {
   },
 };
 
+const ticks: Scenario = {
+  name: "ticks",
+  figures: [{ ...speed(ticksFigure), compared: false }],
+  when: "round",
+  isDefault: true,
+  load: { ...single, newTokens: TICKS_TOKENS },
+  plays: ({ ticks }) => ticks !== undefined,
+  async measure({ contender, entrant }) {
+    contender.processes.pause();
+    return [(await entrant.ticks!(TICKS_TOKENS)).tokensPerSecond];
+  },
+};
+
 const idle: Scenario = {
   name: "idle",
   figures: [{
@@ -228,8 +245,9 @@ const memoryAtEnd: Scenario = {
 
 /** Every scenario that this machine can play, in the order of a round. */
 export function listScenarios(): Scenario[] {
+  const decodes = [...DEPTHS.map(decodeAt), ticks];
   const prefills = [...PREFILLS.map(prefillOf), linear];
-  const speeds = [...DEPTHS.map(decodeAt), ...prefills, ...STREAMS.map(streamsOf)];
+  const speeds = [...decodes, ...prefills, ...STREAMS.map(streamsOf)];
   // Memory and CPU time of another process are read from /proc.
   return process.platform === "linux"
     ? [...speeds, idle, load, busy, memoryAtEnd]

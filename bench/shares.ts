@@ -12,6 +12,7 @@ import {
   linearFigures,
   memoryFigures,
   prefillFigure,
+  ticksFigure,
 } from "./scenarios.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Work } from "./work.ts";
@@ -48,10 +49,11 @@ interface Share {
 /**
  * The shares that the samples of one model allow, as samples in percent.
  *
- * Decoding is held against the read bandwidth: each token reads all weights, and the keys and
- * values of all before it. A prompt is held against the peak of the products, with the operations
- * of its linear layers: what attention, norms and the head cost is missing from it. The linear
- * layers alone, and their products alone, are held against the same peak.
+ * Decoding, that of the core alone too, is held against the read bandwidth: each token reads all
+ * weights, and the keys and values of all before it. A prompt is held against the peak of the
+ * products, with the operations of its linear layers: what attention, norms and the head cost is
+ * missing from it. The linear layers alone, and their products alone, are held against the same
+ * peak.
  *
  * @param room cells of the cache that everybody was given
  */
@@ -82,8 +84,8 @@ export function shareSamples(
 
 function shareOf({ name, load }: Scenario, work: Work): Share[] {
   const { promptTokens, newTokens } = load;
-  if (name.startsWith("depth-")) {
-    const of = decodeFigure(Number(name.slice("depth-".length)));
+  if (name === "ticks" || name.startsWith("depth-")) {
+    const of = name === "ticks" ? ticksFigure : decodeFigure(Number(name.slice("depth-".length)));
     const bytes = work.weightBytes + work.cacheBytes * (promptTokens + newTokens / 2);
     const percent: Share["percent"] = (value, roof) => value * bytes / (roof(read) ?? 0) / 1e7;
     return [{ of, figure: alone(`${of}, of the memory's roof`, "%"), percent }];

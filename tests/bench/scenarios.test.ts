@@ -3,9 +3,12 @@ import process from "node:process";
 import type { Ask, Contender, Entrant } from "../../bench/contender.ts";
 import type { LinearLine } from "../../bench/linear.ts";
 import { listScenarios, roomFor, type Scenario } from "../../bench/scenarios.ts";
+import type { TicksLine } from "../../bench/ticks.ts";
 
 const all = listScenarios();
-const speeds = all.filter(({ figures }) => figures.some(({ unit }) => unit === "tok/s"));
+const speeds = all.filter(({ figures, plays }) =>
+  plays === undefined && figures.some(({ unit }) => unit === "tok/s")
+);
 const named = (name: string): Scenario => all.find((scenario) => scenario.name === name)!;
 
 /** A contender that keeps what it is asked for and answers with the same times. */
@@ -92,6 +95,14 @@ describe("listScenarios()", () => {
     const { plays } = named("linear");
     expect([plays!(entrant), plays!({ ...entrant, linearLayers })]).toEqual([false, true]);
     expect(await measure(named("linear"), [], 1, { linearLayers })).toEqual([1024, 512]);
+  });
+
+  it("asks those who can tell for the speed of their core alone", async () => {
+    const ticks = (tokens: number): Promise<TicksLine> =>
+      Promise.resolve({ tokensPerSecond: 10 * tokens });
+    const { plays } = named("ticks");
+    expect([plays!(entrant), plays!({ ...entrant, ticks })]).toEqual([false, true]);
+    expect(await measure(named("ticks"), [], 1, { ticks })).toEqual([320]);
   });
 
   it("adds up the tokens of all streams", async () => {

@@ -58,6 +58,13 @@ describe("shareSamples()", () => {
     expect(share?.value).toBeCloseTo((90e6 + 20_000 * (2048 + 64)) * 100 / 30e9 * 100, 9);
   });
 
+  it("holds the core alone against the same bandwidth", () => {
+    const [share] = sharesOf("ticks", 300);
+    // The cache of 16 + 16 tokens.
+    expect(share?.value).toBeCloseTo((90e6 + 20_000 * 32) * 300 / 30e9 * 100, 9);
+    expect(share?.figure.name).toBe("decode by the core alone, of the memory's roof");
+  });
+
   it("holds a prompt against the highest peak of what multiplies its weights", () => {
     expect(sharesOf("prefill-512", 2500).map(({ value }) => value)).toEqual([50, 50]);
     const floats = sharesOf("prefill-512", 625, { ...work, isQuantized: false })[0];
