@@ -59,6 +59,12 @@ export interface Entrant {
   ticks?(tokens: number): Promise<TicksLine>;
 }
 
+/** An answer, or several at once, from when each of its tokens came. */
+export function answerOf(promptTokens: number, times: readonly number[]): Answer {
+  const [firstMs = 0, lastMs = 0] = [times[0], times.at(-1)];
+  return { promptTokens, tokens: times.length, firstMs, lastMs };
+}
+
 /** Answers that came at once, as one. */
 export function together(answers: readonly Answer[]): Answer {
   return {

@@ -86,14 +86,14 @@ async function sluiceEntrants(
     const script = [...words, join("src", "cli.ts"), "serve", ...options, ...limits].map(String);
     const command = (port: number): string[] => [...script, "--port", String(port)];
     const start = () => HttpContender.start(name, command, root);
-    const measure = async (file: string, purpose: string, tokens: number): Promise<unknown> => {
+    const measure = async <Line>(file: string, purpose: string, tokens: number): Promise<Line> => {
       const program = [...words, join("bench", file), model, n_threads, tokens].map(String);
       return JSON.parse(await run(program, { purpose, cwd: root, signal }));
     };
-    const linearLayers = (tokens: number): Promise<LinearLine> =>
-      measure("linear.ts", "measure linear layers", tokens) as Promise<LinearLine>;
-    const ticks = (tokens: number): Promise<TicksLine> =>
-      measure("ticks.ts", "measure ticks of the core", tokens) as Promise<TicksLine>;
+    const linearLayers = (tokens: number) =>
+      measure<LinearLine>("linear.ts", "measure linear layers", tokens);
+    const ticks = (tokens: number) =>
+      measure<TicksLine>("ticks.ts", "measure ticks of the core", tokens);
     return { name, version, threads: n_threads, rivals, start, linearLayers, ticks };
   };
   if (!oneThread || threads === 1) return [entrant(threads, peerNames)];

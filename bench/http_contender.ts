@@ -10,7 +10,7 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../src/errors.ts";
 import { SseParser } from "../src/stream/sse.ts";
-import type { Answer, Ask, Contender } from "./contender.ts";
+import { type Answer, answerOf, type Ask, type Contender } from "./contender.ts";
 import { ProcessGroup } from "./process_group.ts";
 
 /** Bytes of an answer and when they came, in milliseconds since it was asked for. */
@@ -137,12 +137,8 @@ export function readAnswer(pieces: readonly Piece[]): Answer {
       if (choice?.text || choice?.delta?.content) times.push(atMs);
     }
   }
-  return {
-    promptTokens: usage?.prompt_tokens ?? 0,
-    tokens: usage?.completion_tokens ?? times.length,
-    firstMs: times[0] ?? 0,
-    lastMs: times.at(-1) ?? 0,
-  };
+  const answer = answerOf(usage?.prompt_tokens ?? 0, times);
+  return { ...answer, tokens: usage?.completion_tokens ?? answer.tokens };
 }
 
 async function freePort(): Promise<number> {

@@ -10,11 +10,12 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { createHandler, load, type Model } from "../mod.ts";
 import type { RunningServer, ServeOptions } from "../src/server/adapters/server.ts";
-import type { Answer } from "./contender.ts";
+import { type Answer, answerOf } from "./contender.ts";
 import type { AnswerLine, AskLine } from "./line_contender.ts";
 import { loadCore, tick } from "./ticks.ts";
 
 const CONTEXT_TOKENS = 2048;
+
 type Way = (ask: AskLine) => Answer | Promise<Answer>;
 
 /** Generates as a program does that embeds sluice. */
@@ -34,8 +35,7 @@ async function generate(model: Model, { prompts, max_tokens }: AskLine): Promise
       if (event.type === "error") throw new Error(event.message);
     }
   }));
-  const [firstMs = 0, lastMs = 0] = [times[0], times.at(-1)];
-  return { promptTokens, tokens: times.length, firstMs, lastMs };
+  return answerOf(promptTokens, times);
 }
 
 function answerLine({ promptTokens, tokens, firstMs, lastMs }: Answer): AnswerLine {

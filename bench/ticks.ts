@@ -10,7 +10,7 @@
 import process from "node:process";
 import { Core } from "../src/core/core.ts";
 import { samplingRecord } from "../src/engine/sampling.ts";
-import { type Answer, decodeRate } from "./contender.ts";
+import { type Answer, answerOf, decodeRate } from "./contender.ts";
 
 /** What the program prints. */
 export interface TicksLine {
@@ -58,8 +58,7 @@ export function tick(core: Core, answers: number, maxTokens: number): Answer {
   for (let sampled = core.tick(); sampled !== undefined; sampled = core.tick()) {
     for (const _ of sampled) times.push(performance.now() - sent);
   }
-  const [firstMs = 0, lastMs = 0] = [times[0], times.at(-1)];
-  return { promptTokens: PROMPT_TOKENS * answers, tokens: times.length, firstMs, lastMs };
+  return answerOf(PROMPT_TOKENS * answers, times);
 }
 
 /** Gives the speed of the fastest of several answers. */
@@ -68,7 +67,7 @@ export async function measureTicks(
   n_threads: number,
   maxTokens: number,
 ): Promise<TicksLine> {
-  using core = await loadCore(path, n_threads, 2 * PROMPT_TOKENS + maxTokens, 1);
+  using core = await loadCore(path, n_threads, PROMPT_TOKENS + maxTokens, 1);
   const rates = Array.from({ length: PASSES }, () => decodeRate(tick(core, 1, maxTokens)));
   return { tokensPerSecond: Math.max(...rates) };
 }
