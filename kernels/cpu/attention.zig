@@ -241,7 +241,8 @@ fn attendWhole(args: *const Args, out: [*]f32, share: Share) callconv(.c) void {
     var runs = share.runs(n_streams * n_tiles * args.n_head_kv, 1);
     while (runs.next()) |run| {
         const at = run[0];
-        const first = at / args.n_head_kv % n_tiles * queries_max;
+        // Later queries see more: theirs come first, so that threads end at about one time.
+        const first = (n_tiles - 1 - at / args.n_head_kv % n_tiles) * queries_max;
         const tile: Tile = .{
             .args = args,
             .out = out,

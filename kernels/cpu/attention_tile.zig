@@ -16,7 +16,7 @@ const Weights = weights_of.Weights;
 /// Queries of a tile.
 pub const queries_max = 64;
 /// Queries that are computed at once.
-const rows_at_once = if (scores_of.is_wide) 4 else 2;
+const rows_at_once = if (scores_of.is_wide or half.n_parts > 1) 4 else 2;
 
 /// Queries of a stream that share a head of keys: number t * group + h is head h of token t.
 pub const Tile = struct {

@@ -29,6 +29,13 @@ pub const start: i32 = if (half.fuses) @bitCast(start_float) else 0;
 /// The number: floats of this size are the whole ones.
 pub const start_float: f32 = 0x1.8p23;
 
+/// What the sums of a format begin with where no offset of its codes is taken away: 0, too, where
+/// they would begin by an addition of its own, for converting them takes no longer.
+pub fn startOf(comptime format: Format) i32 {
+    const has_own_addition = has_avx2 and !has_vnni and !has_avx_vnni;
+    return if (has_own_addition and (format.isByte() or format.offset() == 0)) 0 else start;
+}
+
 /// Words of quants from one token of a block to the next.
 const token_words = formats.block_len / 4;
 
@@ -86,7 +93,7 @@ inline fn dotsOf(
         return .{dotBaseline(n_fit, n, codes, own, starts[0])};
     }
     if (has_avx_vnni) return dotsAvxVnni(n, n_tokens, codes, quants, starts);
-    if (comptime format.isByte()) return dotsSigned(n, n_tokens, codes, quants);
+    if (comptime format.isByte()) return dotsSigned(format, n, n_tokens, codes, quants);
     return dotsPairs(n_fit / 2, n, n_tokens, codes, quants, starts);
 }
 
@@ -225,12 +232,13 @@ inline fn dotsPairs(
 /// The same for 8 bits: |code| times the activation with its sign, so that pairs fit 16 bits. The
 /// other way round a code of -128 would have no opposite. No offset is left to be taken away.
 inline fn dotsSigned(
+    comptime format: Format,
     comptime n: usize,
     comptime n_tokens: usize,
     codes: *const [n]Codes,
     quants: [*]const i32,
 ) [n_tokens]Sums {
-    var sums: [n_tokens][n_parts]Ints = @splat(@splat(@splat(start)));
+    var sums: [n_tokens][n_parts]Ints = @splat(@splat(@splat(startOf(format))));
     inline for (codes, 0..) |c, word| {
         const parts: [n_parts]Signed = @bitCast(c ^ @as(Codes, @splat(formats.byte_offset)));
         inline for (&sums, 0..) |*own, i| {

@@ -192,7 +192,7 @@ pub const Activations = struct {
         i: usize,
     ) i32 {
         return @bitCast(a.number(switch (comptime format.offset()) {
-            0 => return dots.start,
+            0 => return dots.startOf(format),
             1 => .start1,
             8 => .start8,
             16 => .start16,
@@ -217,6 +217,7 @@ inline fn addBlock(
 ) void {
     const n_panels = weights.len;
     const n_words = comptime 8 / format.parts();
+    const begin = comptime dots.startOf(format);
     var found: [format.parts()][count][n_panels]dots.Sums = undefined;
     inline for (&found, 0..) |*some, at| {
         var starts: [count]i32 = undefined;
@@ -231,7 +232,7 @@ inline fn addBlock(
         inline for (&own, found) |*to, some| to.* = some[i][p];
         const sum = &sums[first + i][p][s];
         const t = first + i;
-        sum.* = addProducts(format, dots.start, sum.*, own, &scales[p], part, s, activations, t);
+        sum.* = addProducts(format, begin, sum.*, own, &scales[p], part, s, activations, t);
     };
 }
 

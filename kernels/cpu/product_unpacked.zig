@@ -254,7 +254,7 @@ inline fn sumBlocks(
             const scales = &chunk.scales[p][b / per_group];
             sum.* = product.addProducts(
                 format,
-                dots.start,
+                comptime dots.startOf(format),
                 sum.*,
                 products,
                 scales,

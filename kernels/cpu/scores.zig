@@ -25,6 +25,13 @@ pub const is_wide = builtin.cpu.arch == .x86_64 and
 pub const registers = if (is_wide) 24 else 6;
 /// Vectors of keys that are computed at once: as many as leave registers for what is multiplied.
 const columns_at_once: []const usize = if (is_wide) &.{ 4, 2 } else &.{1};
+/// Lanes that are added up without a loop.
+const lanes_at_once = if (half.n_parts > 1) 4 else 1;
+
+/// Sums of products of some heads with some keys, or with sixteen of them each.
+fn Sums(comptime n: usize, comptime count: usize) type {
+    return [n][count][half.n_parts]half.Part;
+}
 
 /// Rows of a chunk, a key each; those behind the last are the last once more.
 pub const Rows = struct {
@@ -126,7 +133,7 @@ pub fn Dots(comptime type_: cell.Type, comptime n: usize) type {
         ) [n][at_once]F {
             var rows: [at_once][*]const u8 = undefined;
             inline for (&rows, 0..) |*row, key| row.* = keys.row(first + key);
-            var sums: [n][at_once][half.n_parts]half.Part = @splat(@splat(@splat(@splat(0))));
+            var sums: Sums(n, at_once) = @splat(@splat(@splat(@splat(0))));
             var i: usize = 0;
             // Heads of 64 have four vectors, and no loop then.
             inline for (.{ 4, 1 }) |count| {
@@ -148,7 +155,7 @@ inline fn addVector(
     comptime type_: cell.Type,
     comptime n: usize,
     comptime count: usize,
-    sums: *[n][count][half.n_parts]half.Part,
+    sums: *Sums(n, count),
     q: Heads,
     rows: [count][*]const u8,
     i: usize,
@@ -205,9 +212,9 @@ pub const Columns = struct {
             // More than half of them are worth computing all.
             while (first < end and (is_last or end - first > count / 2)) : (first += count) {
                 const sums = columns.sumsOf(n, count, first, q, n_vectors);
-                inline for (scores, sums) |*score, sum| {
-                    inline for (sum, 0..) |s, c| score[lanes * (first + c) ..][0..lanes].* = s;
-                }
+                inline for (scores, sums) |*score, sum| inline for (sum, first..) |parts, c| {
+                    score[lanes * c ..][0..lanes].* = half.whole(parts);
+                };
             }
         }
     }
@@ -221,22 +228,47 @@ pub const Columns = struct {
         first: usize,
         q: [n][*]const f32,
         n_vectors: usize,
-    ) [n][count]F {
-        const Sums = [n][count]F;
-        const depth = comptime std.math.log2(lanes);
-        var waiting: [depth + 1]Sums = undefined;
-        for (0..lanes) |at| {
+    ) Sums(n, count) {
+        const apart = lanes / lanes_at_once;
+        const depth = comptime std.math.log2(apart);
+        var waiting: [depth + 1]Sums(n, count) = undefined;
+        for (0..apart) |at| {
             const lane = @bitReverse(@as(@Int(.unsigned, depth), @intCast(at)));
-            var sums = columns.laneOf(n, count, first, q, n_vectors, lane);
+            var sums = columns.lanesOf(n, count, apart, first, q, n_vectors, lane);
             const level = @ctz(~at);
-            for (waiting[0..level]) |*some| {
-                inline for (&sums, some) |*sum, as| {
-                    inline for (sum, as) |*s, a| s.* += a;
-                }
-            }
+            for (waiting[0..level]) |*some| add(n, count, &sums, some);
             waiting[level] = sums;
         }
         return waiting[depth];
+    }
+
+    /// The sum of lane `lane` and of every one that is a multiple of `apart` from it.
+    inline fn lanesOf(
+        columns: *const Columns,
+        comptime n: usize,
+        comptime count: usize,
+        comptime apart: usize,
+        first: usize,
+        q: [n][*]const f32,
+        n_vectors: usize,
+        lane: usize,
+    ) Sums(n, count) {
+        if (apart == lanes) return columns.laneOf(n, count, first, q, n_vectors, lane);
+        var sums = columns.lanesOf(n, count, 2 * apart, first, q, n_vectors, lane);
+        const others = columns.lanesOf(n, count, 2 * apart, first, q, n_vectors, lane + apart);
+        add(n, count, &sums, &others);
+        return sums;
+    }
+
+    inline fn add(
+        comptime n: usize,
+        comptime count: usize,
+        sums: *Sums(n, count),
+        others: *const Sums(n, count),
+    ) void {
+        inline for (sums, others) |*to, from| inline for (to, from) |*own, more| {
+            inline for (own, more) |*part, other| part.* += other;
+        };
     }
 
     /// The sum of lane `lane` of each vector of a key.
@@ -248,23 +280,26 @@ pub const Columns = struct {
         q: [n][*]const f32,
         n_vectors: usize,
         lane: usize,
-    ) [n][count]F {
-        var sums: [n][count]F = @splat(@splat(@splat(0)));
+    ) Sums(n, count) {
+        var sums: Sums(n, count) = @splat(@splat(@splat(@splat(0))));
         var at: usize = 0;
         // Heads of 64 have four vectors, and no loop then.
         inline for (.{ 4, 1 }) |some| {
-            while (n_vectors - at >= some) : (at += some) {
-                inline for (0..some) |i| {
-                    const d = lanes * (at + i) + lane;
-                    inline for (0..count) |c| {
-                        const k = columns.vectors[first + c][d];
-                        inline for (&sums, q) |*sum, one| {
-                            sum[c] = half.multiplyAdd(k, @splat(one[d]), sum[c]);
-                        }
-                    }
+            while (n_vectors - at >= some) : (at += some) inline for (0..some) |i| {
+                const d = lanes * (at + i) + lane;
+                inline for (0..count) |c| {
+                    const k = columns.vectors[first + c][d];
+                    inline for (&sums, q) |*sum, one| inline for (&sum[c], 0..) |*part, p| {
+                        const own: half.Part = @splat(one[d]);
+                        part.* = half.multiplyAddAs(half.Part, half.part(k, p), own, part.*);
+                    };
                 }
-            }
+            };
         }
+        // Before the next lane: registers do not hold the sums of two.
+        if (half.n_parts > 1) inline for (&sums) |*sum| inline for (sum) |*parts| {
+            inline for (parts) |*part| order.keep(part);
+        };
         return sums;
     }
 };
