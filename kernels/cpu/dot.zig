@@ -193,10 +193,44 @@ inline fn dotsAvxVnni(
     return @bitCast(sums);
 }
 
-/// Keeps tokens in turns: the compiler would rather add up one after the other, and then codes are
-/// written to memory first and read from there for each token.
-inline fn keepTurns(sums: anytype) void {
-    inline for (sums) |*sum| order.keep(sum);
+/// Pairs of products that are added up when the next two have begun, which some processors do
+/// sooner. Tokens are kept in turns: the compiler would rather add up one after the other, and then
+/// codes are written to memory first and read from there for each token.
+fn Late(comptime Sum: type, comptime n_tokens: usize) type {
+    return struct {
+        pairs: [2]Words = undefined,
+        sums: [2]?*Sum = @splat(null),
+
+        const Self = @This();
+
+        /// Adds the products of `codes` with `quants` to `sum`, at last.
+        inline fn add(
+            late: *Self,
+            sum: *Sum,
+            codes: @Vector(n_bytes, u8),
+            quants: Signed,
+        ) void {
+            late.addFirst();
+            late.pairs[1] = pairSums(codes, quants);
+            late.sums[1] = sum;
+            if (n_tokens > 1) order.keep(&late.pairs[1]);
+        }
+
+        /// Adds up what waits.
+        inline fn finish(late: *Self) void {
+            inline for (0..2) |_| late.addFirst();
+        }
+
+        /// Adds up what waits first.
+        inline fn addFirst(late: *Self) void {
+            if (late.sums[0]) |sum| {
+                sum.* +%= if (Sum == Words) late.pairs[0] else widen(late.pairs[0]);
+                if (n_tokens > 1) order.keep(sum);
+            }
+            late.pairs[0] = late.pairs[1];
+            late.sums[0] = late.sums[1];
+        }
+    };
 }
 
 /// Without VNNI: pairs of products, added up as long as they fit 16 bits.
@@ -214,14 +248,15 @@ inline fn dotsPairs(
     inline while (from < n) : (from += n_fit) {
         const end = comptime @min(n, from + n_fit);
         var words: [n_tokens][n_parts]Words = @splat(@splat(@splat(0)));
+        var late: Late(Words, n_tokens) = .{};
         inline for (codes[from..end], from..) |c, word| {
             const parts: [n_parts]@Vector(n_bytes, u8) = @bitCast(c);
             inline for (&words, 0..) |*own, i| {
                 const repeated: Signed = @bitCast(repeatWord(quants, i, word));
-                inline for (own, parts) |*sum, part| sum.* +%= pairSums(part, repeated);
+                inline for (own, parts) |*sum, part| late.add(sum, part, repeated);
             }
-            if (n_tokens > 1) inline for (&words) |*own| keepTurns(own);
         }
+        late.finish();
         inline for (&sums, words) |*own, some| {
             inline for (own, some) |*sum, pairs| sum.* +%= widen(pairs);
         }
@@ -239,6 +274,7 @@ inline fn dotsSigned(
     quants: [*]const i32,
 ) [n_tokens]Sums {
     var sums: [n_tokens][n_parts]Ints = @splat(@splat(@splat(startOf(format))));
+    var late: Late(Ints, n_tokens) = .{};
     inline for (codes, 0..) |c, word| {
         const parts: [n_parts]Signed = @bitCast(c ^ @as(Codes, @splat(formats.byte_offset)));
         inline for (&sums, 0..) |*own, i| {
@@ -248,11 +284,11 @@ inline fn dotsSigned(
                     @"llvm.x86.avx2.psign.b"(repeated, part)
                 else
                     @"llvm.x86.ssse3.psign.b.128"(repeated, part);
-                sum.* +%= widen(pairSums(@abs(part), signed));
+                late.add(sum, @abs(part), signed);
             }
         }
-        if (n_tokens > 1) inline for (&sums) |*own| keepTurns(own);
     }
+    late.finish();
     return @bitCast(sums);
 }
 
