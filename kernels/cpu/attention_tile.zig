@@ -42,15 +42,17 @@ pub const Tile = struct {
         return tile.out[row * size ..][0..size];
     }
 
+    /// All queries meet the keys of a chunk, and then its values: so the nearest cache keeps them.
     pub fn attend(tile: Tile, comptime type_: cell.Type) void {
         @setEvalBranchQuota(20_000);
         const args = tile.args;
         const n_vectors = args.n_embd_head / lanes;
-        var largest: [queries_max]f32 = @splat(-std.math.inf(f32));
-        var sums: [queries_max]f32 = @splat(0);
+        var whole: Each = .none;
         for (0..tile.n) |index| @memset(tile.values(index), 0);
         var k: Columns = undefined;
         var v: [scores_of.chunk_len * scores_of.n_embd_head_max / lanes]F = undefined;
+        var scores: [queries_max]Scores = undefined;
+        var next: Each = undefined;
         for (0..args.n_blocks) |chunk| {
             // The last query is of the last token, which sees most.
             const n_keys = args.seen(tile.token(tile.n - 1), chunk);
@@ -62,6 +64,10 @@ pub const Tile = struct {
                 .stride = args.cell_bytes,
                 .last = last,
             }, n_vectors);
+            var index: usize = 0;
+            inline for (.{ rows_at_once, 1 }) |n| while (tile.n - index >= n) : (index += n) {
+                tile.weighKeys(n, index, chunk, &k, scores[index..][0..n], &next);
+            };
             for (0..n_keys) |key| {
                 const row = args.v.? + at + key * args.cell_bytes;
                 for (0..n_vectors) |i| v[key * n_vectors + i] = cell.load(type_, row, i);
@@ -71,50 +77,81 @@ pub const Tile = struct {
                 .stride = 4 * args.n_embd_head,
                 .last = last,
             };
-            var index: usize = 0;
-            inline for (.{ rows_at_once, 1 }) |n| {
-                while (tile.n - index >= n) : (index += n) {
-                    const whole: Weights(n) = .{
-                        .max = largest[index..][0..n].*,
-                        .sum = sums[index..][0..n].*,
-                    };
-                    const next = tile.chunkOf(n, index, chunk, &k, rows, whole);
-                    largest[index..][0..n].* = next.max;
-                    sums[index..][0..n].* = next.sum;
-                }
-            }
+            index = 0;
+            inline for (.{ rows_at_once, 1 }) |n| while (tile.n - index >= n) : (index += n) {
+                tile.addValues(n, index, chunk, rows, scores[index..][0..n], &next, &whole);
+            };
         }
-        for (0..tile.n, sums[0..tile.n]) |index, sum| weights_of.divide(tile.values(index), sum);
+        for (0..tile.n, whole.sum[0..tile.n]) |index, sum| {
+            weights_of.divide(tile.values(index), sum);
+        }
     }
 
-    /// `whole` and what a chunk adds to it, for `n` queries.
-    inline fn chunkOf(
+    /// Keys of a chunk that `n` queries see, from `index` on.
+    inline fn seen(tile: Tile, comptime n: usize, index: usize, chunk: usize) [n]usize {
+        var n_keys: [n]usize = undefined;
+        inline for (&n_keys, index..) |*own, i| own.* = tile.args.seen(tile.token(i), chunk);
+        return n_keys;
+    }
+
+    /// What the keys of a chunk weigh for `n` queries.
+    inline fn weighKeys(
         tile: Tile,
         comptime n: usize,
         index: usize,
         chunk: usize,
         k: *const Columns,
-        v: Rows,
-        whole: Weights(n),
-    ) Weights(n) {
+        scores: *[n]Scores,
+        next: *Each,
+    ) void {
         const args = tile.args;
-        const n_vectors = args.n_embd_head / lanes;
+        const n_keys = tile.seen(n, index, chunk);
+        if (n_keys[n - 1] == 0) return;
         var q: [n][*]const f32 = undefined;
+        inline for (&q, index..) |*one, i| one.* = args.query(tile.token(i), tile.head(i));
+        k.dots(n, q, args.n_embd_head / lanes, n_keys[n - 1], scores);
+        next.put(n, index, .of(scores, n_keys, args.scale));
+    }
+
+    /// Adds the values of a chunk to those of `n` queries.
+    inline fn addValues(
+        tile: Tile,
+        comptime n: usize,
+        index: usize,
+        chunk: usize,
+        v: Rows,
+        scores: *const [n]Scores,
+        next: *const Each,
+        whole: *Each,
+    ) void {
+        const n_keys = tile.seen(n, index, chunk);
+        if (n_keys[n - 1] == 0) return;
         var to: [n][]f32 = undefined;
-        var n_keys: [n]usize = undefined;
-        inline for (&q, &to, &n_keys, 0..) |*one, *place, *n_own, i| {
-            one.* = args.query(tile.token(index + i), tile.head(index + i));
-            place.* = tile.values(index + i);
-            n_own.* = args.seen(tile.token(index + i), chunk);
-        }
-        if (n_keys[n - 1] == 0) return whole;
-        var scores: [n]Scores = undefined;
-        k.dots(n, q, n_vectors, n_keys[n - 1], &scores);
-        const next: Weights(n) = .of(&scores, n_keys, args.scale);
         var parts: [n][scores_of.n_embd_head_max]f32 = undefined;
         var places: [n][*]f32 = undefined;
-        inline for (&places, &parts) |*place, *part| place.* = part;
-        weights_of.weigh(.f32, n, v, n_vectors, &scores, n_keys, places, .nothing);
-        return whole.fold(next, to, places);
+        inline for (&to, &places, &parts, index..) |*own, *place, *part, i| {
+            own.* = tile.values(i);
+            place.* = part;
+        }
+        const n_vectors = tile.args.n_embd_head / lanes;
+        weights_of.weigh(.f32, n, v, n_vectors, scores, n_keys, places, .nothing);
+        whole.put(n, index, whole.get(n, index).fold(next.get(n, index), to, places));
+    }
+};
+
+/// Weights for each query of a tile.
+const Each = struct {
+    max: [queries_max]f32,
+    sum: [queries_max]f32,
+
+    const none: Each = .{ .max = @splat(-std.math.inf(f32)), .sum = @splat(0) };
+
+    inline fn get(each: *const Each, comptime n: usize, index: usize) Weights(n) {
+        return .{ .max = each.max[index..][0..n].*, .sum = each.sum[index..][0..n].* };
+    }
+
+    inline fn put(each: *Each, comptime n: usize, index: usize, weights: Weights(n)) void {
+        each.max[index..][0..n].* = weights.max;
+        each.sum[index..][0..n].* = weights.sum;
     }
 };
