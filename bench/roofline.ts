@@ -20,6 +20,8 @@ export interface Roofline {
   readonly readGbS: number;
   /** Operations on bytes, in 10^9 a second; a product with its addition is two. */
   readonly int8Gops: number;
+  /** The same of codes of four bits with bytes, which some processors do sooner. */
+  readonly int4Gops: number;
   /** Operations on floats of 32 bits, in 10^9 a second. */
   readonly f32Gflops: number;
   /** The same of 16 bits in the layout of bfloat16; 0 where the CPU has no instruction for it. */
@@ -98,6 +100,7 @@ export function parseRoofline(printed: string): Roofline {
     threads: number("threads"),
     readGbS: number("read_gb_s"),
     int8Gops: number("int8_gops"),
+    int4Gops: number("int4_gops"),
     f32Gflops: number("f32_gflops"),
     bf16Gflops: number("bf16_gflops", 0),
     int8Instruction: String(line["int8_instruction"]),

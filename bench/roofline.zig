@@ -1,5 +1,5 @@
 //! What this processor can do at most: bytes read from memory, and multiplications with additions
-//! of small integers and of floats, by a number of threads at once.
+//! of bytes, of codes of four bits with bytes, and of floats, by a number of threads at once.
 //!
 //!     roofline [--threads N] [--megabytes N]
 //!
@@ -8,9 +8,9 @@
 const std = @import("std");
 const builtin = @import("builtin");
 
-/// How often is measured what one job does; of several ways each is tried so often.
+/// How often a job is done at least; where there are several, each is done so often.
 const passes = 12;
-const passes_of_way = 4;
+const passes_of_job = 4;
 const line_bytes = 64;
 /// Long against the start of a thread, short against the patience of a user.
 const pass_ops = 20_000_000_000;
@@ -41,14 +41,15 @@ pub fn main(init: std.process.Init) !void {
     const kind: Kind = if (wide == .amx and !allowTiles()) .vpdpbusd_zmm else wide;
     const read = try bestOf(&reads, n_threads, bytes);
     const int8 = try bestOf(&.{int8Job(kind)}, n_threads, bytes);
+    const int4 = if (int4Job(kind)) |job| try bestOf(&.{job}, n_threads, bytes) else int8;
     const f32s = try bestOf(&.{&multiplyFloats}, n_threads, bytes);
     const bf16s = if (bf16Job()) |job| try bestOf(&.{job}, n_threads, bytes) else 0;
     var buffer: [256]u8 = undefined;
     var out = std.Io.File.stdout().writerStreaming(init.io, &buffer);
     try out.interface.print(
-        "{{\"threads\":{d},\"read_gb_s\":{d:.3},\"int8_gops\":{d:.3},\"f32_gflops\":{d:.3}," ++
-            "\"bf16_gflops\":{d:.3},\"int8_instruction\":\"{s}\"}}\n",
-        .{ n_threads, read, int8, f32s, bf16s, kind.name() },
+        "{{\"threads\":{d},\"read_gb_s\":{d:.3},\"int8_gops\":{d:.3},\"int4_gops\":{d:.3}," ++
+            "\"f32_gflops\":{d:.3},\"bf16_gflops\":{d:.3},\"int8_instruction\":\"{s}\"}}\n",
+        .{ n_threads, read, int8, int4, f32s, bf16s, kind.name() },
     );
     try out.interface.flush();
 }
@@ -59,7 +60,7 @@ fn bestOf(jobs: []const Job, n_threads: usize, bytes: []const u8) !f64 {
     defer std.heap.page_allocator.free(team);
     const share = bytes.len / n_threads / 4096 * 4096;
     var best: f64 = 0;
-    for (0..@max(passes, passes_of_way * jobs.len)) |pass| {
+    for (0..@max(passes, passes_of_job * jobs.len)) |pass| {
         var waiting: std.atomic.Value(usize) = .init(n_threads);
         for (team, 0..) |*member, at| member.* = .{
             .job = jobs[pass % jobs.len],
@@ -211,6 +212,34 @@ fn int8Job(kind: Kind) Job {
     };
 }
 
+/// Codes of four bits, where they take fewer instructions than bytes: pairs of their products fit
+/// 16 bits eight times.
+fn int4Job(kind: Kind) ?Job {
+    if (wide != .vpmaddubsw_ymm or kind != wide) return null;
+    const n_sums = 6;
+    const n_pairs = 8;
+    comptime var text: []const u8 = "";
+    const form = "vpaddw %%ymm{d}, %%ymm{1d}, %%ymm{1d}\n";
+    comptime for (0..n_pairs) |pair| {
+        for (0..n_sums) |sum| {
+            // The first begin the sums; others are added up when the next have begun.
+            const to = if (pair == 0) sum else 12 + sum % 2;
+            text = text ++ std.fmt.comptimePrint("vpmaddubsw %%ymm14, %%ymm15, %%ymm{d}\n", .{to});
+            if (pair == 0 or sum == 0) continue;
+            text = text ++ std.fmt.comptimePrint(form, .{ 12 + (sum - 1) % 2, sum - 1 });
+        }
+        if (pair == 0) continue;
+        text = text ++ std.fmt.comptimePrint(form, .{ 12 + (n_sums - 1) % 2, n_sums - 1 });
+    };
+    comptime for (0..n_sums) |sum| {
+        text = text ++ std.fmt.comptimePrint(
+            "vpmaddwd %%ymm{0d}, %%ymm14, %%ymm12\nvpaddd %%ymm12, %%ymm{1d}, %%ymm{1d}\n",
+            .{ sum, n_sums + sum },
+        );
+    };
+    return &looped(text, 2 * 32 * n_pairs * n_sums).job;
+}
+
 /// Floats of 16 bits, where the CPU has an instruction for them.
 fn bf16Job() ?Job {
     if (builtin.cpu.arch != .x86_64 or !builtin.cpu.has(.x86, .avx512bf16)) return null;
@@ -224,17 +253,21 @@ fn bf16Job() ?Job {
 /// assembly: a compiler that may put a value into memory between two of them does.
 fn repeated(comptime form: []const u8, comptime products: u64) type {
     const n_sums = 12;
-    const body = comptime blk: {
-        var text: []const u8 = "1:\n";
-        for (0..n_sums) |sum| text = text ++ std.fmt.comptimePrint(form, .{sum}) ++ "\n";
-        break :blk text ++ switch (builtin.cpu.arch) {
-            .x86_64 => "dec %[n]\njnz 1b\n",
-            else => "subs %[n], %[n], #1\nb.ne 1b\n",
-        };
+    comptime var text: []const u8 = "";
+    comptime for (0..n_sums) |sum| {
+        text = text ++ std.fmt.comptimePrint(form, .{sum}) ++ "\n";
+    };
+    return looped(text, 2 * products * n_sums);
+}
+
+/// A loop of instructions that do so many operations.
+fn looped(comptime text: []const u8, comptime ops: u64) type {
+    const body = "1:\n" ++ text ++ switch (builtin.cpu.arch) {
+        .x86_64 => "dec %[n]\njnz 1b\n",
+        else => "subs %[n], %[n], #1\nb.ne 1b\n",
     };
     return struct {
         fn job(_: []const u8) u64 {
-            const ops = 2 * products * n_sums;
             var n: u64 = pass_ops / ops;
             const done = n * ops;
             switch (builtin.cpu.arch) {

@@ -25,15 +25,20 @@ const alone = (name: string, unit: string): Figure => {
   return { name, unit, better: "more", compared: false };
 };
 const read = alone("memory read", "GB/s");
-const int8 = alone("products of bytes", "GOPS");
-const floats = alone("products of floats", "GFLOPS");
+/** Peaks of the products of weights. */
+const peaks: Record<Work["weights"], Figure> = {
+  codes: alone("products of codes of four bits", "GOPS"),
+  bytes: alone("products of bytes", "GOPS"),
+  floats: alone("products of floats", "GFLOPS"),
+};
 
 /** A roofline as samples of a round. */
 export function rooflineSamples(line: Roofline, round: number): Sample[] {
   const values: [Figure, number][] = [
     [read, line.readGbS],
-    [int8, line.int8Gops],
-    [floats, Math.max(line.f32Gflops, line.bf16Gflops)],
+    [peaks.codes, line.int4Gops],
+    [peaks.bytes, line.int8Gops],
+    [peaks.floats, Math.max(line.f32Gflops, line.bf16Gflops)],
   ];
   return values.map(([figure, value]) => ({ figure, entrant: MACHINE, round, value }));
 }
@@ -90,7 +95,7 @@ function shareOf({ name, load }: Scenario, work: Work): Share[] {
     const percent: Share["percent"] = (value, roof) => value * bytes / (roof(read) ?? 0) / 1e7;
     return [{ of, figure: alone(`${of}, of the memory's roof`, "%"), percent }];
   }
-  const peak = work.isQuantized ? int8 : floats;
+  const peak = peaks[work.weights];
   if (name === "linear") {
     const percent: Share["percent"] = (value, roof) => value / (roof(peak) ?? 0) * 100;
     return linearFigures.map((of) => {

@@ -20,11 +20,13 @@ export interface Work {
    * The head is not counted: only the last token needs it.
    */
   readonly linearOps: number;
-  /** Whether most of these are products of integers. */
-  readonly isQuantized: boolean;
+  /** What most of these multiply: codes of at most four bits, other integers, or floats. */
+  readonly weights: "codes" | "bytes" | "floats";
 }
 
 const FLOATS = new Set(["f32", "f16", "bf16"]);
+/** Types whose codes are multiplied as they are, without a table. */
+const CODES = new Set(["q4_0", "q4_1", "q4_K", "q2_K", "tq1_0", "tq2_0"]);
 
 /** The work of the model in a file. */
 export function workOf({ fileSize, metadata, tensors }: Gguf): Work {
@@ -36,8 +38,11 @@ export function workOf({ fileSize, metadata, tensors }: Gguf): Work {
   const read = all.filter(({ name }) => name === head || name !== "token_embd.weight");
   const linear = all.filter(({ name, ne }) => name.startsWith("blk.") && ne[1] > 1);
   const ops = ({ ne }: TensorInfo): number => 2 * ne[0] * ne[1];
-  const floats = linear.filter(({ type }) => FLOATS.has(tensorTypes.get(type)!.name));
   const linearOps = sum(linear, ops);
+  const isMostOf = (types: ReadonlySet<string>): boolean => {
+    const some = linear.filter(({ type }) => types.has(tensorTypes.get(type)!.name));
+    return sum(some, ops) >= linearOps / 2;
+  };
   const embedding = metadata.u32("llama.embedding_length");
   const heads = metadata.u32("llama.attention.head_count");
   const kvHeads = metadata.u32("llama.attention.head_count_kv", heads);
@@ -47,6 +52,6 @@ export function workOf({ fileSize, metadata, tensors }: Gguf): Work {
     weightBytes: sum(read, ({ size }) => size),
     cacheBytes: 2 * 2 * kvHeads * headSize * metadata.u32("llama.block_count"),
     linearOps,
-    isQuantized: sum(floats, ops) < linearOps / 2,
+    weights: isMostOf(FLOATS) ? "floats" : isMostOf(CODES) ? "codes" : "bytes",
   };
 }

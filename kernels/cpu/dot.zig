@@ -29,11 +29,12 @@ pub const start: i32 = if (half.fuses) @bitCast(start_float) else 0;
 /// The number: floats of this size are the whole ones.
 pub const start_float: f32 = 0x1.8p23;
 
-/// What the sums of a format begin with where no offset of its codes is taken away: 0, too, where
-/// they would begin by an addition of its own, for converting them takes no longer.
+/// What the sums of a format begin with where no offset of its codes is taken away. That is 0 where
+/// anything else would be an addition more, because to convert them takes no longer than the rest.
 pub fn startOf(comptime format: Format) i32 {
-    const has_own_addition = has_avx2 and !has_vnni and !has_avx_vnni;
-    return if (has_own_addition and (format.isByte() or format.offset() == 0)) 0 else start;
+    const would_add = has_avx2 and !has_vnni and !has_avx_vnni and
+        (format.isByte() or format.offset() == 0);
+    return if (would_add) 0 else start;
 }
 
 /// Words of quants from one token of a block to the next.

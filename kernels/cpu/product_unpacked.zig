@@ -99,7 +99,7 @@ fn multiplyPart(comptime format: Format, work: *const Work, part: Part) void {
 /// Panels from `p` on with some full tiles.
 fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [2]usize) void {
     const n_blocks = work.weight.n_in / block_len;
-    const panel_bytes = work.panel_bytes;
+    const panel_bytes = work.panels.bytes;
     const per_group = comptime format.blocks();
     const block_bytes = comptime format.groupBytes() * panel_rows / per_group;
     const kernel = if (amx.is_used) amx else @This();

@@ -34,8 +34,12 @@ pub const Panels = extern struct {
         return (panels.n + places - 1) / places;
     }
 
+    pub fn at(panels: Panels, p: usize) [*]const u8 {
+        return panels.first + p * panels.bytes;
+    }
+
     fn address(panels: Panels, p: usize) usize {
-        return @intFromPtr(panels.first) + p * panels.bytes;
+        return @intFromPtr(panels.at(p));
     }
 };
 

@@ -24,7 +24,7 @@ const panels_most = 2;
 pub fn Work(comptime W: type) type {
     return struct {
         weight: *const W,
-        panel_bytes: usize,
+        panels: Panels,
         tiles: [*]const u8,
         n_tokens: usize,
         added: ?[*]const f32,
@@ -42,7 +42,7 @@ pub fn Work(comptime W: type) type {
         ) Self {
             return .{
                 .weight = weight,
-                .panel_bytes = weight.panelBytes(),
+                .panels = .of(weight),
                 .tiles = tiles,
                 .n_tokens = n_tokens,
                 .added = added,
@@ -53,12 +53,12 @@ pub fn Work(comptime W: type) type {
         pub fn counts(work: *const Self) Parts.Counts {
             return .{
                 .tiles = (work.n_tokens + tile_tokens - 1) / tile_tokens,
-                .panels = work.weight.n_out / panel_rows,
+                .panels = work.panels.n,
             };
         }
 
         pub fn panel(work: *const Self, p: usize) [*]align(panel_rows) const u8 {
-            return @alignCast(work.weight.panels + p * work.panel_bytes);
+            return @alignCast(work.panels.at(p));
         }
 
         /// Where the sums of a tile and a panel go.
@@ -99,15 +99,15 @@ pub const Part = struct {
 };
 
 /// The parts of a share.
-pub const Parts = struct {
+const Parts = struct {
     whole: Part,
     is_by_tile: bool,
     runs: Runs,
 
-    /// `most` are the most panels of a part, or tiles where a part has all panels; fewer than `few`
-    /// panels for each thread do not divide evenly, many tiles do.
-    pub fn of(share: Share, n: Counts, most: Counts, few: usize) Parts {
-        const is_by_tile = n.tiles >= 4 * share.count and n.panels < few * share.count;
+    /// `most` are the most panels of a part, or tiles where a part has all panels: few panels for
+    /// each thread do not divide evenly, many tiles do.
+    fn of(share: Share, n: Counts, most: Counts) Parts {
+        const is_by_tile = n.tiles >= 4 * share.count and n.panels < few_panels * share.count;
         return .{
             .whole = .{ .tiles = .{ 0, n.tiles }, .panels = .{ 0, n.panels } },
             .is_by_tile = is_by_tile,
@@ -118,9 +118,9 @@ pub const Parts = struct {
         };
     }
 
-    pub const Counts = struct { tiles: usize, panels: usize };
+    const Counts = struct { tiles: usize, panels: usize };
 
-    pub fn next(parts: *Parts) ?Part {
+    fn next(parts: *Parts) ?Part {
         const run = parts.runs.next() orelse return null;
         var part = parts.whole;
         if (parts.is_by_tile) part.tiles = run else part.panels = run;
@@ -136,9 +136,9 @@ pub fn multiplyTiles(
     share: Share,
 ) void {
     if (work.n_tokens == 1) return multiplyToken(kind, format, work, share);
-    const n_at_once = @max(1, kind.panels_at_once / work.panel_bytes);
+    const n_at_once = @max(1, kind.panels_at_once / work.panels.bytes);
     const most: Parts.Counts = .{ .tiles = tiles_at_once, .panels = n_at_once };
-    var parts: Parts = .of(share, work.counts(), most, few_panels);
+    var parts: Parts = .of(share, work.counts(), most);
     while (parts.next()) |part| {
         var from, const end = part.panels;
         while (from < end) : (from += n_at_once) {
@@ -157,7 +157,7 @@ fn multiplyToken(
     work: anytype,
     share: Share,
 ) void {
-    const panels: Panels = .of(work.weight);
+    const panels = work.panels;
     const n = panels.perPlace();
     const stream: streams.Stream = .of(panels, work.weight.next, share);
     var runs = share.runs(n, @max(1, kind.panels_at_once / streams.places / panels.bytes));
@@ -219,7 +219,7 @@ fn multiplyTile(
 ) void {
     @setEvalBranchQuota(20_000);
     const n_blocks = work.weight.n_in / block_len;
-    const row: streams.Row = .{ .apart = work.panel_bytes };
+    const row: streams.Row = .{ .apart = work.panels.bytes };
     var done: usize = 0;
     inline for (kind.passes) |pass| {
         while (n - done >= pass) : (done += pass) {

@@ -8,6 +8,7 @@ const line: Roofline = {
   threads: 2,
   readGbS: 30,
   int8Gops: 1000,
+  int4Gops: 1600,
   f32Gflops: 125,
   bf16Gflops: 250,
   int8Instruction: "vpdpbusd zmm",
@@ -17,7 +18,7 @@ const work: Work = {
   weightBytes: 90e6,
   cacheBytes: 20_000,
   linearOps: 2e8,
-  isQuantized: true,
+  weights: "bytes",
 };
 const scenarios = listScenarios();
 
@@ -34,9 +35,9 @@ function sharesOf(name: string, value: number, model = work, room = 0) {
 }
 
 describe("rooflineSamples()", () => {
-  it("gives a figure each to bytes read, products of bytes and the faster floats", () => {
+  it("gives a figure each to bytes read, products of codes and bytes, and the faster floats", () => {
     const samples = rooflineSamples(line, 3);
-    expect(samples.map(({ value }) => value)).toEqual([30, 1000, 250]);
+    expect(samples.map(({ value }) => value)).toEqual([30, 1600, 1000, 250]);
     expect(samples.every(({ entrant, round }) => entrant === MACHINE && round === 3)).toBe(true);
   });
 });
@@ -67,7 +68,10 @@ describe("shareSamples()", () => {
 
   it("holds a prompt against the highest peak of what multiplies its weights", () => {
     expect(sharesOf("prefill-512", 2500).map(({ value }) => value)).toEqual([50, 50]);
-    const floats = sharesOf("prefill-512", 625, { ...work, isQuantized: false })[0];
+    const codes = sharesOf("prefill-512", 4000, { ...work, weights: "codes" })[0];
+    expect(codes).toMatchObject({ value: 50 });
+    expect(codes?.figure.name).toContain("of the peak of products of codes of four bits");
+    const floats = sharesOf("prefill-512", 625, { ...work, weights: "floats" })[0];
     expect(floats).toMatchObject({ value: 50 });
     expect(floats?.figure.name).toBe("prefill of 512 tokens, of the peak of products of floats");
   });

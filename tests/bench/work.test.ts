@@ -51,13 +51,13 @@ describe("workOf()", () => {
       norm,
     ]);
     expect(work.linearOps).toBe(2 * 64 * 32);
-    expect(work.isQuantized).toBe(true);
+    expect(work.weights).toBe("bytes");
   });
 
   it("tells products of floats", () => {
     const data = new Uint8Array(64 * 64 * 2);
     const tensor = { name: "blk.0.attn_q.weight", type: F16, ne: [64, 64], data };
-    expect(workOfTensors([q8("output.weight", 64, 10), tensor]).isQuantized).toBe(false);
+    expect(workOfTensors([q8("output.weight", 64, 10), tensor]).weights).toBe("floats");
   });
 
   it("counts keys and values of 16 bits in every layer", () => {
@@ -69,6 +69,8 @@ describe("workOf()", () => {
     expect(work).toMatchObject({ fileBytes: 98_362_432, cacheBytes: 23_040 });
     // 106,168,320 weights in 30 layers.
     expect(work.linearOps).toBe(2 * 106_168_320);
+    // It is Q4_1.
+    expect(work.weights).toBe("codes");
     expect(work.weightBytes).toBeGreaterThan(96e6);
     expect(work.weightBytes).toBeLessThan(work.fileBytes);
   });
