@@ -4,8 +4,8 @@
  * @module
  */
 import type { LinearLine } from "./linear.ts";
-import type { TicksLine } from "./ticks.ts";
 import type { ProcessGroup } from "./process_group.ts";
+import type { TicksLine } from "./ticks.ts";
 
 /** What to generate, always greedy and past the end token. */
 export interface Ask {

@@ -19,7 +19,7 @@ import { runtimeWords } from "./entrants.ts";
 import { HttpContender } from "./http_contender.ts";
 import { LineContender } from "./line_contender.ts";
 import { choose, positive, runBench, showProgress, takeMachine } from "./options.ts";
-import { prompt } from "./prompts.ts";
+import { prompt, PROMPT_TOKENS } from "./prompts.ts";
 import { summarize, table } from "./report.ts";
 import type { Sample } from "./rounds.ts";
 import type { Figure } from "./scenarios.ts";
@@ -33,7 +33,6 @@ const HELP = `Usage: bun bench/core.ts [options]     or: deno run -A bench/core.
   --runtime LIST     runtimes that run sluice, with commas: bun,deno (both)
 `;
 
-const PROMPT_TOKENS = 16;
 const DECODE_TOKENS = 128;
 /**
  * The ticks have a model of their own, and two loads of one file may differ in speed by a percent

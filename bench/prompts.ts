@@ -4,6 +4,9 @@
  * @module
  */
 
+/** Tokens of a prompt whose length is not what is measured. */
+export const PROMPT_TOKENS = 16;
+
 /** With the space before it each is one token in the vocabularies of common models. */
 const WORDS = ("river stone cloud engine paper window garden silver market letter forest signal " +
   "copper harbor planet mirror water light night morning summer winter bridge castle doctor " +

@@ -218,25 +218,21 @@ fn int4Job(kind: Kind) ?Job {
     if (wide != .vpmaddubsw_ymm or kind != wide) return null;
     const n_sums = 6;
     const n_pairs = 8;
+    const multiply = "vpmaddubsw %%ymm14, %%ymm15, %%ymm{d}\n";
+    const add = "vpaddw %%ymm{d}, %%ymm{1d}, %%ymm{1d}\n";
+    const widen = "vpmaddwd %%ymm{0d}, %%ymm14, %%ymm12\nvpaddd %%ymm12, %%ymm{1d}, %%ymm{1d}\n";
     comptime var text: []const u8 = "";
-    const form = "vpaddw %%ymm{d}, %%ymm{1d}, %%ymm{1d}\n";
-    comptime for (0..n_pairs) |pair| {
-        for (0..n_sums) |sum| {
-            // The first begin the sums; others are added up when the next have begun.
-            const to = if (pair == 0) sum else 12 + sum % 2;
-            text = text ++ std.fmt.comptimePrint("vpmaddubsw %%ymm14, %%ymm15, %%ymm{d}\n", .{to});
-            if (pair == 0 or sum == 0) continue;
-            text = text ++ std.fmt.comptimePrint(form, .{ 12 + (sum - 1) % 2, sum - 1 });
+    comptime {
+        for (0..n_sums) |sum| text = text ++ std.fmt.comptimePrint(multiply, .{sum});
+        // Each of the others is added up when the next has begun.
+        const n_others = n_sums * (n_pairs - 1);
+        for (0..n_others + 1) |at| {
+            if (at < n_others) text = text ++ std.fmt.comptimePrint(multiply, .{12 + at % 2});
+            if (at == 0) continue;
+            text = text ++ std.fmt.comptimePrint(add, .{ 12 + (at - 1) % 2, (at - 1) % n_sums });
         }
-        if (pair == 0) continue;
-        text = text ++ std.fmt.comptimePrint(form, .{ 12 + (n_sums - 1) % 2, n_sums - 1 });
-    };
-    comptime for (0..n_sums) |sum| {
-        text = text ++ std.fmt.comptimePrint(
-            "vpmaddwd %%ymm{0d}, %%ymm14, %%ymm12\nvpaddd %%ymm12, %%ymm{1d}, %%ymm{1d}\n",
-            .{ sum, n_sums + sum },
-        );
-    };
+        for (0..n_sums) |sum| text = text ++ std.fmt.comptimePrint(widen, .{ sum, n_sums + sum });
+    }
     return &looped(text, 2 * 32 * n_pairs * n_sums).job;
 }
 

@@ -8,6 +8,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Contender, decodeRate, type Entrant } from "./contender.ts";
 import { startBusyLoops } from "./process_group.ts";
+import { PROMPT_TOKENS } from "./prompts.ts";
 
 /** One quantity. */
 export interface Figure {
@@ -55,7 +56,6 @@ export interface Scenario {
   measure(stage: Stage): Promise<number[]>;
 }
 
-const PROMPT_TOKENS = 16;
 const DECODE_TOKENS = 128;
 const STREAM_TOKENS = 64;
 const IDLE_MS = 500;

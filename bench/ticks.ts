@@ -11,6 +11,7 @@ import process from "node:process";
 import { Core } from "../src/core/core.ts";
 import { samplingRecord } from "../src/engine/sampling.ts";
 import { type Answer, answerOf, decodeRate } from "./contender.ts";
+import { PROMPT_TOKENS } from "./prompts.ts";
 
 /** What the program prints. */
 export interface TicksLine {
@@ -20,8 +21,7 @@ export interface TicksLine {
 /** As many as the roofline's, whose best pass the best answer here is held against. */
 const PASSES = 12;
 
-/** Tokens of a prompt; any ids will do where no text is made. */
-export const PROMPT_TOKENS = 16;
+/** Any ids will do where no text is made. */
 const PROMPT_IDS = Int32Array.from({ length: PROMPT_TOKENS }, (_, index) => 1000 + index);
 
 /** A core as a server loads it. */

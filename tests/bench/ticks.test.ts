@@ -1,5 +1,6 @@
 import { describe, expect, it } from "bun:test";
-import { loadCore, PROMPT_TOKENS, tick } from "../../bench/ticks.ts";
+import { PROMPT_TOKENS } from "../../bench/prompts.ts";
+import { loadCore, tick } from "../../bench/ticks.ts";
 import { resolveModel } from "../../src/store/reference.ts";
 
 const { path } = resolveModel("smollm2");
