@@ -353,9 +353,9 @@ fn Quantizing(comptime tiles: Tiles, comptime first: product.Rows.First) type {
 fn multiplyNode(node: *ggml.Tensor, ith: c_int, nth: c_int, _: ?*anyopaque) callconv(.c) void {
     // Both were checked when the node was made.
     var layout = layoutOf(node.src[0].?) catch unreachable;
-    const then = if (node.src[3]) |weight| layoutOf(weight) catch unreachable else layout;
-    const panels = then.asPanels();
-    if (node.src[3] != null) layout.comeBefore(&panels);
+    const then = if (node.src[3]) |weight| layoutOf(weight) catch unreachable else null;
+    const next = if (then) |known| known.asPanels() else null;
+    if (next) |*panels| layout.comeBefore(panels);
     const tiles = node.src[1].?;
     const n_tokens: usize = @intCast(tiles.ne[1]);
     const added: ?[*]const f32 =

@@ -14,6 +14,7 @@ const std = @import("std");
 const builtin = @import("builtin");
 const half = @import("half.zig");
 const product = @import("product.zig");
+const streams = @import("stream.zig");
 const tiling = @import("tiles.zig");
 const walk = @import("walk.zig");
 
@@ -157,9 +158,9 @@ inline fn sumEach(
     for (0..block_len / unrolled) |step| {
         inline for (&sums, 0..) |*block, b| {
             const some = columns + b * block_bytes + step * unrolled * column_bytes;
-            inline for (0..n_panels) |p| inline for (0..unrolled * column_bytes / 64) |i| {
-                @prefetch(order.ahead(some, p) + 64 * i, .{});
-            };
+            inline for (0..n_panels) |p| {
+                streams.ask(order.ahead(some, p), unrolled * column_bytes, 3);
+            }
             const tokens = values + b * n_tile * block_len + step * unrolled;
             inline for (0..unrolled) |k| inline for (0..n_panels) |p| {
                 const weights = load(format, some + p * order.apart + k * column_bytes);

@@ -12,11 +12,12 @@ const std = @import("std");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const half = @import("half.zig");
+const streams = @import("stream.zig");
 const tiling = @import("tiles.zig");
 const unpacked = @import("product_unpacked.zig");
 const walk = @import("walk.zig");
 
-pub const Panels = @import("stream.zig").Panels;
+pub const Panels = streams.Panels;
 pub const Share = @import("share.zig").Share;
 pub const Rows = tiling.Rows;
 pub const tileBytes = tiling.bytes;
@@ -134,15 +135,11 @@ pub inline fn sumBlocks(
         inline for (&scales, 0..) |*own, p| {
             const group = panel + p * order.apart + n_groups * code_bytes + g * side_bytes;
             own.* = formats.scalesOf(format, @alignCast(group));
-            if (is_long) inline for (0..(side_bytes + 63) / 64) |i| {
-                @prefetch(group + order.step(panel_bytes, n_panels) + 64 * i, .{ .locality = 2 });
-            };
+            if (is_long) streams.ask(group + order.step(panel_bytes, n_panels), side_bytes, 2);
         }
         for (0..per_group) |part| {
             const here = panel + (g * per_group + part) * step_bytes;
-            inline for (0..n_panels) |p| inline for (0..(step_bytes + 63) / 64) |i| {
-                @prefetch(order.ahead(here, p) + 64 * i, .{});
-            };
+            inline for (0..n_panels) |p| streams.ask(order.ahead(here, p), step_bytes, 3);
             const activations: Activations = .of(block, n_tile, first);
             inline for (0..n_steps) |s| inline for (&sums, 0..) |*turn, at| {
                 const from = at * n_sharing;

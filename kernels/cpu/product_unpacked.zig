@@ -10,6 +10,7 @@ const amx = @import("product_amx.zig");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const product = @import("product.zig");
+const streams = @import("stream.zig");
 const tiling = @import("tiles.zig");
 const walk = @import("walk.zig");
 
@@ -152,9 +153,7 @@ pub const Ahead = struct {
         const bytes = comptime format.groupBytes() * panel_rows / format.blocks();
         const at = ahead.at orelse return;
         inline for (0..n_panels) |p| {
-            inline for (0..(bytes + 63) / 64) |line| {
-                @prefetch(at + p * ahead.step + i * bytes + 64 * line, .{ .locality = 2 });
-            }
+            streams.ask(at + p * ahead.step + i * bytes, bytes, 2);
         }
     }
 };

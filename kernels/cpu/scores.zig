@@ -6,6 +6,7 @@ const builtin = @import("builtin");
 const across = @import("across.zig");
 const cell = @import("cell.zig");
 const half = @import("half.zig");
+const line_bytes = @import("stream.zig").line_bytes;
 const order = @import("order.zig");
 
 const F = half.F;
@@ -75,7 +76,6 @@ pub const Ahead = struct {
         var at: usize = line_bytes * lines_written;
         while (at < bytes) : (at += line_bytes) @prefetch(from + at, .{});
     }
-    const line_bytes = 64;
     const lines_written = 4;
 };
 
@@ -211,98 +211,92 @@ pub const Columns = struct {
             const is_last = i + 1 == columns_at_once.len;
             // More than half of them are worth computing all.
             while (first < end and (is_last or end - first > count / 2)) : (first += count) {
-                const sums = columns.sumsOf(n, count, first, q, n_vectors);
+                const meeting: Meeting(n, count) = .{
+                    .columns = columns,
+                    .first = first,
+                    .q = q,
+                    .n_vectors = n_vectors,
+                };
+                const sums = meeting.sums();
                 inline for (scores, sums) |*score, sum| inline for (sum, first..) |parts, c| {
                     score[lanes * c ..][0..lanes].* = half.whole(parts);
                 };
             }
         }
     }
+};
 
-    /// Each lane of a key has a sum of its own; they are added up in the order of across.halve(),
-    /// the later ones as soon as there are two.
-    inline fn sumsOf(
+/// Sixteen keys from `first` on, and as many more as `count` says, with `n` queries.
+fn Meeting(comptime n: usize, comptime count: usize) type {
+    return struct {
         columns: *const Columns,
-        comptime n: usize,
-        comptime count: usize,
         first: usize,
         q: [n][*]const f32,
         n_vectors: usize,
-    ) Sums(n, count) {
-        const apart = lanes / lanes_at_once;
-        const depth = comptime std.math.log2(apart);
-        var waiting: [depth + 1]Sums(n, count) = undefined;
-        for (0..apart) |at| {
-            const lane = @bitReverse(@as(@Int(.unsigned, depth), @intCast(at)));
-            var sums = columns.lanesOf(n, count, apart, first, q, n_vectors, lane);
-            const level = @ctz(~at);
-            for (waiting[0..level]) |*some| add(n, count, &sums, some);
-            waiting[level] = sums;
+
+        const Self = @This();
+        const Own = Sums(n, count);
+
+        /// Each lane of a key has a sum of its own; they are added up in the order of
+        /// across.halve(), the later ones as soon as there are two.
+        inline fn sums(own: Self) Own {
+            const apart = lanes / lanes_at_once;
+            const depth = comptime std.math.log2(apart);
+            var waiting: [depth + 1]Own = undefined;
+            for (0..apart) |at| {
+                const lane = @bitReverse(@as(@Int(.unsigned, depth), @intCast(at)));
+                var some = own.ofLanes(apart, lane);
+                const level = @ctz(~at);
+                for (waiting[0..level]) |*others| add(&some, others);
+                waiting[level] = some;
+            }
+            return waiting[depth];
         }
-        return waiting[depth];
-    }
 
-    /// The sum of lane `lane` and of every one that is a multiple of `apart` from it.
-    inline fn lanesOf(
-        columns: *const Columns,
-        comptime n: usize,
-        comptime count: usize,
-        comptime apart: usize,
-        first: usize,
-        q: [n][*]const f32,
-        n_vectors: usize,
-        lane: usize,
-    ) Sums(n, count) {
-        if (apart == lanes) return columns.laneOf(n, count, first, q, n_vectors, lane);
-        var sums = columns.lanesOf(n, count, 2 * apart, first, q, n_vectors, lane);
-        const others = columns.lanesOf(n, count, 2 * apart, first, q, n_vectors, lane + apart);
-        add(n, count, &sums, &others);
-        return sums;
-    }
+        /// The sum of lane `lane` and of every one that is a multiple of `apart` from it.
+        inline fn ofLanes(own: Self, comptime apart: usize, lane: usize) Own {
+            if (apart == lanes) return own.ofLane(lane);
+            var some = own.ofLanes(2 * apart, lane);
+            const others = own.ofLanes(2 * apart, lane + apart);
+            add(&some, &others);
+            return some;
+        }
 
-    inline fn add(
-        comptime n: usize,
-        comptime count: usize,
-        sums: *Sums(n, count),
-        others: *const Sums(n, count),
-    ) void {
-        inline for (sums, others) |*to, from| inline for (to, from) |*own, more| {
-            inline for (own, more) |*part, other| part.* += other;
-        };
-    }
+        /// The sum of lane `lane` of each vector of a key.
+        inline fn ofLane(own: Self, lane: usize) Own {
+            var found: Own = @splat(@splat(@splat(@splat(0))));
+            var at: usize = 0;
+            // Heads of 64 have four vectors, and no loop then.
+            inline for (.{ 4, 1 }) |some| {
+                while (own.n_vectors - at >= some) : (at += some) inline for (0..some) |i| {
+                    own.addAt(lanes * (at + i) + lane, &found);
+                };
+            }
+            // Before the next lane: registers do not hold the sums of two.
+            if (half.n_parts > 1) inline for (&found) |*sum| inline for (sum) |*parts| {
+                inline for (parts) |*part| order.keep(part);
+            };
+            return found;
+        }
 
-    /// The sum of lane `lane` of each vector of a key.
-    inline fn laneOf(
-        columns: *const Columns,
-        comptime n: usize,
-        comptime count: usize,
-        first: usize,
-        q: [n][*]const f32,
-        n_vectors: usize,
-        lane: usize,
-    ) Sums(n, count) {
-        var sums: Sums(n, count) = @splat(@splat(@splat(@splat(0))));
-        var at: usize = 0;
-        // Heads of 64 have four vectors, and no loop then.
-        inline for (.{ 4, 1 }) |some| {
-            while (n_vectors - at >= some) : (at += some) inline for (0..some) |i| {
-                const d = lanes * (at + i) + lane;
-                inline for (0..count) |c| {
-                    const k = columns.vectors[first + c][d];
-                    inline for (&sums, q) |*sum, one| inline for (&sum[c], 0..) |*part, p| {
-                        const own: half.Part = @splat(one[d]);
-                        part.* = half.multiplyAddAs(half.Part, half.part(k, p), own, part.*);
-                    };
-                }
+        /// Adds the products of value `d` of the keys with that of the queries.
+        inline fn addAt(own: Self, d: usize, to: *Own) void {
+            inline for (0..count) |c| {
+                const k = own.columns.vectors[own.first + c][d];
+                inline for (to, own.q) |*sum, one| inline for (&sum[c], 0..) |*part, p| {
+                    const q: half.Part = @splat(one[d]);
+                    part.* = half.multiplyAddAs(half.Part, half.part(k, p), q, part.*);
+                };
+            }
+        }
+
+        inline fn add(to: *Own, from: *const Own) void {
+            inline for (to, from) |*some, others| inline for (some, others) |*own, more| {
+                inline for (own, more) |*part, other| part.* += other;
             };
         }
-        // Before the next lane: registers do not hold the sums of two.
-        if (half.n_parts > 1) inline for (&sums) |*sum| inline for (sum) |*parts| {
-            inline for (parts) |*part| order.keep(part);
-        };
-        return sums;
-    }
-};
+    };
+}
 
 /// Row i becomes column i.
 inline fn transposed(square: [lanes]F) [lanes]F {

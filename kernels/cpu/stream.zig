@@ -16,6 +16,16 @@ pub const places = if (dots.has_avx2 and !dots.has_vnni) 2 else 1;
 /// stops at pages.
 const ahead_bytes = 24 << 10;
 
+/// What a processor reads of memory at a time, on most.
+pub const line_bytes = 64;
+
+/// Asks for bytes that will be read soon; `locality` as @prefetch has it.
+pub inline fn ask(from: [*]const u8, comptime bytes: usize, comptime locality: u2) void {
+    inline for (0..(bytes + line_bytes - 1) / line_bytes) |line| {
+        @prefetch(from + line_bytes * line, .{ .locality = locality });
+    }
+}
+
 /// The panels of a weight.
 pub const Panels = extern struct {
     first: [*]const u8,
@@ -34,6 +44,7 @@ pub const Panels = extern struct {
         return (panels.n + places - 1) / places;
     }
 
+    /// Where panel `p` begins; also behind the last one, for what is asked for ahead.
     pub fn at(panels: Panels, p: usize) [*]const u8 {
         return panels.first + p * panels.bytes;
     }
