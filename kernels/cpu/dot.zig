@@ -42,7 +42,8 @@ const token_words = formats.block_len / 4;
 
 /// For each row of some panels and some tokens the sum of 4 * n products with activations, `quants`
 /// being the first token's; `starts` are what the sums of each token begin with. Tokens take turns
-/// where one instruction adds to a sum, so that none waits for it.
+/// where one instruction adds to a sum, so that none waits for it. Where other work takes turns
+/// with products, `turns.after()` does a part of it behind those of each word with each token.
 pub inline fn dots(
     comptime format: Format,
     comptime n: usize,
@@ -51,6 +52,7 @@ pub inline fn dots(
     codes: [n_panels]*const [n]Codes,
     quants: [*]const i32,
     starts: [n_tokens]i32,
+    turns: anytype,
 ) [n_tokens][n_panels]Sums {
     var sums: [n_tokens][n_panels]Sums = undefined;
     if (has_vnni) {
@@ -66,16 +68,28 @@ pub inline fn dots(
         inline while (i < n_tokens) : (i += together) {
             const count = comptime @min(together, n_tokens - i);
             const begin = starts[i..][0..count];
-            const some = dotsOf(format, n, count, c, quants + token_words * i, begin);
+            const some = dotsOf(format, n, count, c, quants + token_words * i, begin, turns);
             inline for (sums[i..][0..count], some) |*own, sum| own[p] = sum;
         }
     }
     return sums;
 }
 
+/// For products that no other work takes turns with.
+pub const no_turns: struct {
+    pub inline fn after(_: @This(), comptime _: usize) void {}
+} = .{};
+
+/// Whether adding the products of some tokens gains by turns with those of the next ones: where all
+/// of a block are added up in 16 bits, which leaves the processor time, and a min makes it long.
+pub fn takesTurns(comptime format: Format) bool {
+    const adds_pairs = has_avx2 and !has_vnni and !has_avx_vnni;
+    return adds_pairs and format.hasMin() and !format.isHalved() and format.codeMax() < 16;
+}
+
 /// Tokens that are multiplied together where registers hold their sums, so that codes are read once
 /// for all of them.
-const together = if (has_avx2) 4 else 1;
+pub const together = if (has_avx2) 4 else 1;
 
 /// The same of one panel, for processors without AVX-512 VNNI.
 inline fn dotsOf(
@@ -85,6 +99,7 @@ inline fn dotsOf(
     codes: *const [n]Codes,
     quants: [*]const i32,
     starts: *const [n_tokens]i32,
+    turns: anytype,
 ) [n_tokens]Sums {
     // So many times a product fits 16 bits.
     const n_fit = comptime std.math.maxInt(i16) / (127 * format.codeMax());
@@ -95,7 +110,7 @@ inline fn dotsOf(
     }
     if (has_avx_vnni) return dotsAvxVnni(n, n_tokens, codes, quants, starts);
     if (comptime format.isByte()) return dotsSigned(format, n, n_tokens, codes, quants);
-    return dotsPairs(n_fit / 2, n, n_tokens, codes, quants, starts);
+    return dotsPairs(n_fit / 2, n, n_tokens, codes, quants, starts, turns);
 }
 
 const Ints4 = @Vector(4, i32);
@@ -242,6 +257,7 @@ inline fn dotsPairs(
     codes: *const [n]Codes,
     quants: [*]const i32,
     starts: *const [n_tokens]i32,
+    turns: anytype,
 ) [n_tokens]Sums {
     var sums: [n_tokens][n_parts]Ints = undefined;
     inline for (&sums, starts) |*own, begin| own.* = @splat(@splat(begin));
@@ -255,6 +271,7 @@ inline fn dotsPairs(
             inline for (&words, 0..) |*own, i| {
                 const repeated: Signed = @bitCast(repeatWord(quants, i, word));
                 inline for (own, parts) |*sum, part| late.add(sum, part, repeated);
+                turns.after(word * n_tokens + i);
             }
         }
         late.finish();

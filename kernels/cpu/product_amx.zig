@@ -9,6 +9,7 @@
 //! has measured them on such a processor yet.
 const std = @import("std");
 const builtin = @import("builtin");
+const block_of = @import("block.zig");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const product = @import("product.zig");
@@ -19,7 +20,7 @@ const walk = @import("walk.zig");
 const F = formats.F;
 const Format = formats.Format;
 const Chunk = unpacked.Chunk;
-const Products = product.Products;
+const Products = block_of.Products;
 const block_len = formats.block_len;
 const panel_rows = formats.panel_rows;
 const tile_tokens = tiling.tile_tokens;
@@ -71,12 +72,12 @@ inline fn sumBlocks(
         if (i < 2) continue;
         const block = i - 2;
         const scales = &chunk.scales[0][block / per_group];
-        const activations: product.Activations =
+        const activations: block_of.Activations =
             .of(blocks + block * token_block_bytes, tile_tokens, 0);
         inline for (sums, 0..) |*sum, t| {
             var products: Products(format) = undefined;
             inline for (&products, stored[i % 2]) |*to, of_tokens| to.* = of_tokens[t];
-            sum.* = product.addProducts(
+            sum.* = block_of.addProducts(
                 format,
                 0,
                 sum.*,

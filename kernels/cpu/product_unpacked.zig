@@ -7,6 +7,7 @@
 //! it multiplies. One with tiles of its own takes a panel and a tile of tokens (product_amx.zig).
 const std = @import("std");
 const amx = @import("product_amx.zig");
+const blocks = @import("block.zig");
 const dots = @import("dot.zig");
 const formats = @import("format.zig");
 const product = @import("product.zig");
@@ -114,7 +115,7 @@ fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [
         chunk.n = @min(step, n_blocks - first);
         inline for (0..n_panels) |i| chunk.unpack(i, work.panel(p + i), n_blocks);
         for (tiles[0]..tiles[1]) |t| {
-            const blocks = work.tiles + (t * n_blocks + first) * token_block_bytes;
+            const tile = work.tiles + (t * n_blocks + first) * token_block_bytes;
             const near: walk.Place = .{
                 .sums = @ptrCast(&between[t - tiles[0]]),
                 .added = null,
@@ -125,7 +126,7 @@ fn multiplyPanels(comptime format: Format, work: *const Work, p: usize, tiles: [
             const next = work.panel(p + n_panels) + first * block_bytes;
             const asked: Ahead = .{ .at = next, .step = panel_bytes };
             const ahead: Ahead = if (t == tiles[0]) asked else .nothing;
-            kernel.multiplyTile(format, &chunk, blocks, near, to, ahead);
+            kernel.multiplyTile(format, &chunk, tile, near, to, ahead);
         }
     }
 }
@@ -170,6 +171,27 @@ pub fn Chunk(comptime format: Format) type {
 
         const Self = @This();
 
+        /// Block `b` with the tokens of a tile, from `first` on.
+        inline fn with(
+            chunk: *const Self,
+            b: usize,
+            tile: [*]const u8,
+            first: usize,
+        ) blocks.Block(format, 0, n_panels) {
+            var codes: [n_panels]*const [8]dots.Codes = undefined;
+            var scales: [n_panels]*const formats.Scales(format) = undefined;
+            inline for (&codes, &scales, 0..) |*own_codes, *own_scales, p| {
+                own_codes.* = &chunk.codes[p][b];
+                own_scales.* = &chunk.scales[p][b / per_group];
+            }
+            return .{
+                .codes = codes,
+                .scales = scales,
+                .part = b % per_group,
+                .activations = .of(tile + b * token_block_bytes, tile_tokens, first),
+            };
+        }
+
         fn unpack(
             chunk: *Self,
             p: usize,
@@ -199,7 +221,7 @@ pub fn Chunk(comptime format: Format) type {
 fn multiplyTile(
     comptime format: Format,
     chunk: *const Chunk(format),
-    blocks: [*]const u8,
+    tile: [*]const u8,
     from: walk.Place,
     to: walk.Place,
     ahead: Ahead,
@@ -207,15 +229,15 @@ fn multiplyTile(
     const n = comptime if (is_wide and !format.isHalved()) 8 else 4;
     var first: usize = 0;
     while (first < tile_tokens) : (first += n) {
-        var sums: [n][n_panels]F = @splat(@splat(@splat(0)));
+        var sums: [n][n_panels]blocks.Steps = @splat(@splat(@splat(@splat(0))));
         if (chunk.first > 0) {
             inline for (&sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
-                sum.* = from.get(first + i, p);
+                sum.* = @bitCast(from.get(first + i, p));
             };
         }
-        sumBlocks(format, n, chunk, blocks, first, &sums, if (first == 0) ahead else .nothing);
+        sumBlocks(format, n, chunk, tile, first, &sums, if (first == 0) ahead else .nothing);
         inline for (sums, 0..) |own, i| inline for (own, 0..) |sum, p| {
-            to.put(first + i, p, sum);
+            to.put(first + i, p, @bitCast(sum));
         };
     }
 }
@@ -224,44 +246,24 @@ inline fn sumBlocks(
     comptime format: Format,
     comptime n_tokens: usize,
     chunk: *const Chunk(format),
-    blocks: [*]const u8,
+    tile: [*]const u8,
     first: usize,
-    sums: *[n_tokens][n_panels]F,
+    sums: *[n_tokens][n_panels]blocks.Steps,
     ahead: Ahead,
 ) void {
     @setEvalBranchQuota(20_000);
-    const per_group = comptime format.blocks();
-    const n_words = comptime 8 / format.parts();
-    for (0..chunk.n) |b| {
-        ahead.ask(format, b);
-        const activations: product.Activations =
-            .of(blocks + b * token_block_bytes, tile_tokens, first);
-        var found: [format.parts()][n_tokens][n_panels]dots.Sums = undefined;
-        inline for (&found, 0..) |*some, at| {
-            var starts: [n_tokens]i32 = undefined;
-            inline for (&starts, 0..) |*start, i| start.* = activations.start(format, at, i);
-            var codes: [n_panels]*const [n_words]dots.Codes = undefined;
-            inline for (&codes, 0..) |*own, p| {
-                own.* = chunk.codes[p][b][n_words * at ..][0..n_words];
-            }
-            const quants = activations.quants + n_words * at;
-            some.* = dots.dots(format, n_words, n_tokens, n_panels, codes, quants, starts);
+    if (comptime !dots.takesTurns(format)) {
+        for (0..chunk.n) |b| {
+            ahead.ask(format, b);
+            chunk.with(b, tile, first).addTo(n_tokens, sums);
         }
-        inline for (sums, 0..) |*own, i| inline for (own, 0..) |*sum, p| {
-            var products: product.Products(format) = undefined;
-            inline for (&products, found) |*to, some| to.* = some[i][p];
-            const scales = &chunk.scales[p][b / per_group];
-            sum.* = product.addProducts(
-                format,
-                comptime dots.startOf(format),
-                sum.*,
-                products,
-                scales,
-                b % per_group,
-                0,
-                activations,
-                i,
-            );
-        };
+        return;
     }
+    ahead.ask(format, 0);
+    var turns: blocks.Turns(format, 0) = .start(chunk.with(0, tile, first), sums);
+    for (1..chunk.n) |b| {
+        ahead.ask(format, b);
+        turns.follow(chunk.with(b, tile, first), sums);
+    }
+    turns.finish();
 }
